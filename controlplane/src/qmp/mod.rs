@@ -1,0 +1,3 @@
+//! QMP as QEMU speaks it: from bytes of a client to requests, and from answers to bytes.
+
+pub mod answer;
