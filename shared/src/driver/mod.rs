@@ -1,0 +1,97 @@
+//! What a queue is built from, one record for each driver.
+//!
+//! The control plane has opened, bound and configured everything; a record says only what the driver needs
+//! besides the descriptors that come with it. Records are plain bytes ([`zerocopy`]), so that a vault can
+//! keep them and hand them over again without knowing what they say.
+
+mod dgram;
+mod tap;
+
+use zerocopy::{FromBytes, IntoBytes};
+
+pub use dgram::{Batching, DgramOptions};
+pub use tap::TapOptions;
+
+/// The options of one queue, by driver.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum DriverOptions {
+    /// Takes and discards; needs nothing.
+    Null,
+    /// A tap interface's queue: one descriptor.
+    Tap(TapOptions),
+    /// A datagram socket, one frame a datagram: one descriptor.
+    Dgram(DgramOptions),
+}
+
+/// Bytes that are no driver's options: sent by another version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("options of an unknown driver")]
+pub struct UnknownDriver;
+
+const NULL: u32 = 0;
+const TAP: u32 = 1;
+const DGRAM: u32 = 2;
+
+impl DriverOptions {
+    /// How many descriptors go with them.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        match self {
+            DriverOptions::Null => 0,
+            DriverOptions::Tap(_) | DriverOptions::Dgram(_) => 1,
+        }
+    }
+
+    /// As they travel: the driver's number, then its record.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let (number, record) = match self {
+            DriverOptions::Null => (NULL, &[][..]),
+            DriverOptions::Tap(options) => (TAP, options.as_bytes()),
+            DriverOptions::Dgram(options) => (DGRAM, options.as_bytes()),
+        };
+        [&number.to_ne_bytes(), record].concat()
+    }
+
+    /// Back from bytes.
+    ///
+    /// # Errors
+    /// [`UnknownDriver`] unless they are exactly what [`DriverOptions::to_bytes`] makes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, UnknownDriver> {
+        let (number, record) = bytes.split_first_chunk().ok_or(UnknownDriver)?;
+        match u32::from_ne_bytes(*number) {
+            NULL if record.is_empty() => Ok(DriverOptions::Null),
+            TAP => Ok(DriverOptions::Tap(read(record)?)),
+            DGRAM => Ok(DriverOptions::Dgram(read(record)?)),
+            _other => Err(UnknownDriver),
+        }
+    }
+}
+
+fn read<T: FromBytes>(record: &[u8]) -> Result<T, UnknownDriver> {
+    T::read_from_bytes(record).map_err(|_wrong_size| UnknownDriver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_come_back_as_sent() {
+        let dgram = DgramOptions::new(Batching::Udp, &[2, 0, 0x13, 0x88, 127, 0, 0, 1]).unwrap();
+        for options in [
+            DriverOptions::Null,
+            DriverOptions::Tap(TapOptions { vnet_header: 1 }),
+            DriverOptions::Dgram(dgram),
+        ] {
+            assert_eq!(DriverOptions::from_bytes(&options.to_bytes()), Ok(options));
+        }
+    }
+
+    #[test]
+    fn other_bytes_are_refused() {
+        for bytes in [&[][..], &[9, 0, 0, 0], &[0, 0, 0, 0, 0], &[1, 0, 0, 0]] {
+            assert_eq!(DriverOptions::from_bytes(bytes), Err(UnknownDriver));
+        }
+    }
+}
