@@ -135,6 +135,8 @@ pub enum Message {
     Recall,
     /// That was all: so many queues.
     Recalled(u32),
+    /// End, with everything: the control plane ends on purpose. There is no answer.
+    End,
 }
 
 /// A packet that is no message: the other side is of another version.
@@ -161,6 +163,7 @@ const DISCARD: u32 = 7;
 const DISCARDED: u32 = 8;
 const RECALL: u32 = 9;
 const RECALLED: u32 = 10;
+const END: u32 = 11;
 
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -194,6 +197,7 @@ impl Message {
             Message::Discard(queue) => (DISCARD, queue.as_bytes().to_vec()),
             Message::Discarded(queue) => (DISCARDED, queue.as_bytes().to_vec()),
             Message::Recall => (RECALL, Vec::new()),
+            Message::End => (END, Vec::new()),
             Message::Recalled(count) => (RECALLED, count.as_bytes().to_vec()),
         };
         [&number.to_ne_bytes(), &record[..]].concat()
@@ -215,6 +219,7 @@ impl Message {
             DISCARD => Message::Discard(read(record)?),
             DISCARDED => Message::Discarded(read(record)?),
             RECALL if record.is_empty() => Message::Recall,
+            END if record.is_empty() => Message::End,
             RECALLED => Message::Recalled(read(record)?),
             _other => return None,
         })
@@ -341,6 +346,7 @@ mod tests {
             Message::Discarded(9),
             Message::Recall,
             Message::Recalled(2),
+            Message::End,
         ] {
             assert_eq!(Message::from_bytes(&message.to_bytes()), Some(message));
         }

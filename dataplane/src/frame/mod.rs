@@ -1,0 +1,15 @@
+//! A frame described, never copied.
+//!
+//! A frame is a list of segments (addresses and lengths, as in `struct iovec`) with what is still to be
+//! done to it ([`Offload`]). Frames travel in a [`Burst`], all of one source. Their bytes stay where they
+//! arrived: in the worker's [`Strip`].
+
+mod burst;
+pub mod offload;
+mod segment;
+mod strip;
+
+pub use burst::{Burst, Frame};
+pub use offload::Offload;
+pub use segment::Segment;
+pub use strip::{HEADROOM_BYTES, Landing, Strip};
