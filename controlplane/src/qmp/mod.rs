@@ -1,3 +1,4 @@
 //! QMP as QEMU speaks it: from bytes of a client to requests, and from answers to bytes.
 
 pub mod answer;
+pub mod json;
