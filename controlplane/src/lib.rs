@@ -1,4 +1,6 @@
 //! The control plane as a library: all of it, so that tests and fuzz targets reach the pieces that the
 //! process in `main.rs` is made of.
 
+pub mod inventory;
+pub mod planner;
 pub mod qmp;
