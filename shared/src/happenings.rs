@@ -18,11 +18,14 @@ use crate::limits::HAPPENINGS_WAITING_MAX;
 pub enum HappeningKind {
     /// A queue stopped: its descriptor failed for good. `detail` is the errno.
     QueueFailed = 1,
+    /// Nobody takes what a queue sends: its socket's peer has ended. `detail` is the errno. Told again while
+    /// frames are lost to it, but not for each of them.
+    PeerGone = 2,
 }
 
 impl HappeningKind {
     fn from_number(number: u64) -> Option<Self> {
-        (number == HappeningKind::QueueFailed as u64).then_some(HappeningKind::QueueFailed)
+        [HappeningKind::QueueFailed, HappeningKind::PeerGone].into_iter().find(|kind| *kind as u64 == number)
     }
 }
 

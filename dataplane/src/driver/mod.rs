@@ -43,7 +43,9 @@ pub trait Queue {
     }
 
     /// Tries again to get rid of what was kept, after the outside has told that it has room.
-    fn drain(&mut self) {}
+    fn drain(&mut self, turn: &mut Turn) {
+        let _ = turn;
+    }
 
     /// What to watch for readiness while the queue dozes; none if frames never come from there.
     fn descriptor(&self) -> Option<RawFd>;
@@ -79,8 +81,8 @@ impl Queue for AnyQueue {
     fn has_room(&self) -> bool {
         each!(self, queue => queue.has_room())
     }
-    fn drain(&mut self) {
-        each!(self, queue => queue.drain());
+    fn drain(&mut self, turn: &mut Turn) {
+        each!(self, queue => queue.drain(turn));
     }
     fn descriptor(&self) -> Option<RawFd> {
         each!(self, queue => queue.descriptor())
