@@ -2,7 +2,16 @@
 //!
 //! A library besides a program so that `perf/` can run its pieces alone.
 
+pub mod adopt;
+pub mod crew;
 pub mod doorbell;
 pub mod driver;
+pub mod foreman;
 pub mod frame;
+pub mod isolate;
+pub mod registry;
+pub mod rest;
 pub mod turn;
+pub mod uring;
+pub mod wire;
+pub mod worker;

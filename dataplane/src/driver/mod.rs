@@ -6,14 +6,38 @@
 
 mod null;
 
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Arc;
 
 use framewire_shared::counters::QueueCounters;
+use framewire_shared::driver::DriverOptions;
+use rustix::io::Errno;
 
 pub use null::Null;
 
 use crate::frame::Burst;
 use crate::turn::Turn;
+
+/// System calls that drivers make, for the data plane's filter.
+pub const SYSTEM_CALLS: &[libc::c_long] = &[];
+
+/// Builds a queue.
+///
+/// # Errors
+/// `EINVAL` if the descriptors are not those that the options need.
+pub fn build(
+    options: &DriverOptions,
+    descriptors: &Arc<[OwnedFd]>,
+    counters: &'static QueueCounters,
+) -> Result<AnyQueue, Errno> {
+    if descriptors.len() != options.descriptors() {
+        return Err(Errno::INVAL);
+    }
+    match options {
+        DriverOptions::Null => Ok(AnyQueue::Null(Null::new(counters))),
+        DriverOptions::Tap(_) | DriverOptions::Dgram(_) => Err(Errno::OPNOTSUPP),
+    }
+}
 
 /// What became of a queue's attempt to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,240 @@
+//! The data plane's slow thread: receives descriptors, builds queues, hands them to workers, takes them back.
+//!
+//! It sleeps on three things: the handover socket (requests of the control plane), its doorbell (a plan was
+//! published, or a worker gave a queue back or quiesced), and, while there is no control plane, the listener
+//! on which the next one will connect. If the control plane dies, nothing here changes but that.
+//!
+//! The foreman is the last to quiesce: when every worker has, and every queue that the plan no longer mentions
+//! is closed. So the control plane waits for one acknowledgement only.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use framewire_shared::handover::{self, Build, HandoverError, Message, Step, Welcome};
+use framewire_shared::plan::Section;
+use framewire_shared::publish::{Sound, Subscriber};
+use rustix::event::{PollFd, PollFlags};
+use rustix::net::SocketFlags;
+
+use crate::adopt::Parcel;
+use crate::crew::{Crew, Premises};
+use crate::doorbell;
+use crate::driver;
+use crate::registry::Registry;
+
+/// System calls made here, for the data plane's filter.
+pub const SYSTEM_CALLS: &[libc::c_long] = &[
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_accept4,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_close,
+    libc::SYS_exit_group,
+];
+
+/// What the data plane was welcomed with; kept to be sent back to the next control plane.
+#[derive(Debug)]
+pub struct Belongings {
+    /// How the data plane works.
+    pub welcome: Welcome,
+    /// Configuration region, status region, control plane's doorbell, foreman's doorbell, listener.
+    pub descriptors: &'static [OwnedFd],
+}
+
+impl Belongings {
+    fn listener(&self) -> BorrowedFd<'static> {
+        self.descriptors[4].as_fd()
+    }
+}
+
+/// The foreman.
+pub struct Foreman {
+    control: Option<OwnedFd>,
+    belongings: Belongings,
+    premises: Premises,
+    crew: Crew,
+    registry: Registry,
+    plan: Subscriber<'static>,
+    sections: Vec<Section>,
+    is_unfinished: bool,
+}
+
+impl Foreman {
+    /// After the crew has started.
+    #[must_use]
+    pub fn new(control: OwnedFd, belongings: Belongings, premises: Premises, crew: Crew) -> Self {
+        let plan = Subscriber::new(&premises.config.generation.0, premises.status.foreman.get());
+        let sections = (0..crew.len()).map(|_worker| Section::default()).collect();
+        let control = Some(control);
+        let registry = Registry::default();
+        Foreman { control, belongings, premises, crew, registry, plan, sections, is_unfinished: true }
+    }
+
+    /// Works until the process ends.
+    pub fn run(mut self) -> ! {
+        loop {
+            self.sleep();
+            doorbell::hush(self.premises.foreman);
+            self.serve();
+            self.keep_order();
+        }
+    }
+
+    fn sleep(&self) {
+        // Without a control plane, the next one is waited for.
+        let other = self.control.as_ref().map_or(self.belongings.listener(), AsFd::as_fd);
+        let mut watched = [
+            PollFd::from_borrowed_fd(self.premises.foreman, PollFlags::IN),
+            PollFd::from_borrowed_fd(other, PollFlags::IN),
+        ];
+        // Interrupted or not, the rounds that follow look for themselves.
+        let _ = rustix::event::poll(&mut watched, None);
+    }
+
+    /// Answers the requests that wait, or takes up a new control plane.
+    fn serve(&mut self) {
+        let Some(control) = self.control.take() else {
+            let accepted = rustix::net::accept_with(
+                self.belongings.listener(),
+                SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            );
+            self.control = accepted.ok();
+            return;
+        };
+        loop {
+            match handover::receive(&control) {
+                Ok((message, descriptors)) => {
+                    if self.answer(&control, message, descriptors).is_err() {
+                        return;
+                    }
+                }
+                Err(HandoverError::Kernel(rustix::io::Errno::AGAIN)) => {
+                    self.control = Some(control);
+                    return;
+                }
+                Err(HandoverError::Kernel(_) | HandoverError::Gone | HandoverError::Malformed) => return,
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        control: &OwnedFd,
+        message: Message,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), HandoverError> {
+        match message {
+            Message::Build(build) => {
+                let answer = self.build(build, descriptors);
+                send(control, &answer, &[])
+            }
+            Message::Discard(key) => {
+                self.registry.discard(key);
+                send(control, &Message::Discarded(key), &[])
+            }
+            Message::Recall => self.recall(control),
+            Message::End => std::process::exit(0),
+            Message::Welcome(_)
+            | Message::Ready(_)
+            | Message::Unable(..)
+            | Message::Built(_)
+            | Message::Failed(..)
+            | Message::Discarded(_)
+            | Message::Recalled(_) => Err(HandoverError::Malformed),
+        }
+    }
+
+    fn build(&mut self, build: Build, descriptors: Vec<OwnedFd>) -> Message {
+        let Build { queue: key, counter_slot, counters_go_on, options } = build;
+        let counters = self.premises.status.queue_counters.get(counter_slot as usize);
+        let Some(counters) = counters.filter(|_| key != 0 && !self.registry.contains(key)) else {
+            return Message::Failed(key, Step::Queue, libc::EINVAL);
+        };
+        if !counters_go_on {
+            counters.clear();
+        }
+        let descriptors: Arc<[OwnedFd]> = descriptors.into();
+        match driver::build(&options, &descriptors, counters) {
+            Ok(queue) => {
+                self.registry.add(build, descriptors, Box::new(queue), self.plan.adopted());
+                self.want();
+                Message::Built(key)
+            }
+            Err(errno) => Message::Failed(key, Step::Queue, errno.raw_os_error()),
+        }
+    }
+
+    /// Sends everything that a new control plane needs.
+    fn recall(&self, control: &OwnedFd) -> Result<(), HandoverError> {
+        let doorbells = self.crew.doorbells();
+        let descriptors: Vec<_> =
+            self.belongings.descriptors.iter().map(AsFd::as_fd).chain(doorbells).collect();
+        send(control, &Message::Welcome(self.belongings.welcome), &descriptors)?;
+        let mut count = 0;
+        for (build, descriptors) in self.registry.iter() {
+            let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+            send(control, &Message::Build(*build), &descriptors)?;
+            count += 1;
+        }
+        send(control, &Message::Recalled(count), &[])
+    }
+
+    fn want(&mut self) {
+        self.registry.want(self.sections.iter());
+    }
+
+    /// Brings every queue to where the plan wants it; tells when all is in effect.
+    fn keep_order(&mut self) {
+        if let Some(generation) = self.plan.changed() {
+            self.see(generation);
+        }
+        while let Some(Parcel { key, queue }) = self.crew.collect() {
+            self.registry.returned(key, queue);
+        }
+        let (registry, crew) = (&mut self.registry, &mut self.crew);
+        registry.deliver(|worker, key, queue| crew.deliver(worker, key, queue));
+        self.maybe_quiesce();
+    }
+
+    fn see(&mut self, generation: u64) {
+        let (slots, sections) = (&self.premises.config.slots, &mut self.sections);
+        self.plan.see(generation, |slot| {
+            for (worker, section) in sections.iter_mut().enumerate() {
+                // The worker itself takes a section that contradicts itself as an empty one, too.
+                let _ = slots[slot].read_into(worker, section);
+            }
+        });
+        self.want();
+        self.is_unfinished = true;
+    }
+
+    fn maybe_quiesce(&mut self) {
+        let generation = self.plan.adopted();
+        let mut workers = self.premises.status.workers.iter().take(self.crew.len());
+        if !self.is_unfinished || !workers.all(|worker| worker.get().has_quiesced::<Sound>(generation)) {
+            return;
+        }
+        // After the last worker has quiesced nothing more is given back, so what is here and unwanted goes.
+        while let Some(Parcel { key, queue }) = self.crew.collect() {
+            self.registry.returned(key, queue);
+        }
+        self.registry.sweep(generation);
+        self.is_unfinished = false;
+        self.plan.quiesce();
+        doorbell::ring(self.premises.control);
+    }
+}
+
+/// Sends, waiting for room: the control plane reads what it has asked for.
+fn send(control: &OwnedFd, message: &Message, descriptors: &[BorrowedFd<'_>]) -> Result<(), HandoverError> {
+    loop {
+        match handover::send(control, message, descriptors) {
+            Err(HandoverError::Kernel(rustix::io::Errno::AGAIN)) => {
+                let mut room = [PollFd::new(control, PollFlags::OUT)];
+                let _ = rustix::event::poll(&mut room, None);
+            }
+            sent => return sent,
+        }
+    }
+}

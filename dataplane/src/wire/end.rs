@@ -1,0 +1,78 @@
+//! A queue at the end of a wire, and whether it is being polled.
+
+use crate::driver::AnyQueue;
+
+/// Whether a worker asks an end for frames.
+///
+/// ```text
+/// Awake ──nothing for poll-us──► Dozing ──the kernel tells──► Awake
+/// Awake ──its sink has no room──► HeldBack ──it has again──► Awake
+/// Awake ──its descriptor failed──► Failed (for good)
+/// any ──the plan no longer mentions it──► Leaving (until nothing of it is in flight)
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Asked every turn.
+    Awake,
+    /// Not asked; the ring watches its descriptor.
+    Dozing,
+    /// Not asked until its sink has room (the ring watches the sink), or until it is on a wire.
+    HeldBack,
+    /// Never asked again.
+    Failed,
+    /// On its way back to the foreman.
+    Leaving,
+}
+
+/// One queue in a worker's care.
+#[derive(Debug)]
+pub struct End {
+    /// Its key in the plan.
+    pub key: u64,
+    /// The queue. Boxed, so that it moves between threads by its address alone.
+    pub queue: Box<AnyQueue>,
+    /// Its wire, or [`End::NO_WIRE`].
+    pub wire: u32,
+    /// Its side of that wire.
+    pub side: u32,
+    /// How long it is polled after its last frame; `u64::MAX` is for ever.
+    pub poll_ns: u64,
+    /// When it last had a frame.
+    pub last_frame_ns: u64,
+    /// What its wire looked like when it was last woken for that.
+    pub fingerprint: u64,
+    /// See [`State`].
+    pub state: State,
+    /// The ring watches for something to receive.
+    pub watched_receive: bool,
+    /// The ring watches for room to send.
+    pub watched_send: bool,
+}
+
+impl End {
+    /// No wire mentions it.
+    pub const NO_WIRE: u32 = u32::MAX;
+
+    /// A queue that has just arrived and is on no wire yet.
+    #[must_use]
+    pub fn new(key: u64, queue: Box<AnyQueue>) -> Self {
+        End {
+            key,
+            queue,
+            wire: Self::NO_WIRE,
+            side: 0,
+            poll_ns: 0,
+            last_frame_ns: 0,
+            fingerprint: 0,
+            state: State::HeldBack,
+            watched_receive: false,
+            watched_send: false,
+        }
+    }
+
+    /// Whether nothing in the kernel refers to it.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        !self.watched_receive && !self.watched_send
+    }
+}
