@@ -153,7 +153,7 @@ impl Worker {
         if end.state == State::Leaving {
             return self.maybe_depart(index);
         }
-        end.queue.drain();
+        end.queue.drain(&mut self.turn);
         if !end.queue.has_room() {
             return self.rest.watch_send(index, end);
         }
