@@ -2,3 +2,5 @@
 
 pub mod answer;
 pub mod json;
+pub mod qapi;
+pub mod types;
