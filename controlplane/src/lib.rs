@@ -2,5 +2,6 @@
 //! process in `main.rs` is made of.
 
 pub mod inventory;
+pub mod kind;
 pub mod planner;
 pub mod qmp;

@@ -1,0 +1,157 @@
+//! `l2tpv3`: a static layer-two tunnel over IP or UDP (RFC 3931).
+//!
+//! Two options do not mean what they say. `cookie64` counts if it is present, even as `false`: peers configured
+//! that way exist. `pincounter` without `counter` makes QEMU write four bytes that its header has no room for; it
+//! stands for both here, which is what its documentation promises.
+
+use super::{Kind, Surroundings};
+use crate::qmp::answer::QmpError;
+use crate::qmp::qapi::define::object;
+
+object! {
+    /// Options of `l2tpv3`.
+    pub struct Options {
+        /// Our address.
+        src: String,
+        /// The peer's address.
+        dst: String,
+        /// Our UDP port.
+        srcport: Option<String>,
+        /// The peer's UDP port.
+        dstport: Option<String>,
+        /// Whether addresses are IPv6.
+        ipv6: Option<bool>,
+        /// Whether the tunnel is over UDP.
+        udp: Option<bool>,
+        /// Whether cookies have 64 bits.
+        cookie64: Option<bool>,
+        /// Whether frames are counted.
+        counter: Option<bool>,
+        /// Whether the counter stands still at 0.
+        pincounter: Option<bool>,
+        /// Cookie of frames that we send.
+        txcookie: Option<u64>,
+        /// Cookie of frames that we receive.
+        rxcookie: Option<u64>,
+        /// Session of frames that we send.
+        txsession: u32,
+        /// Session of frames that we receive; the same if absent.
+        rxsession: Option<u32>,
+        /// Bytes between header and frame.
+        offset: Option<u32>,
+    }
+}
+
+/// The largest offset; QEMU's text says one less.
+const OFFSET_BYTES_MAX: u32 = 256;
+
+/// A tunnel whose addresses can be resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// Our address, not resolved.
+    pub src: String,
+    /// The peer's address, not resolved.
+    pub dst: String,
+    /// Whether addresses are IPv6.
+    pub is_ipv6: bool,
+    /// The UDP ports, not resolved; None: directly over IP.
+    pub udp: Option<Ports>,
+    /// The cookies.
+    pub cookies: Option<Cookies>,
+    /// What the counter does.
+    pub counter: Counter,
+    /// Session of frames that we send.
+    pub send_session: u32,
+    /// Session of frames that we receive.
+    pub receive_session: u32,
+    /// Bytes between header and frame.
+    pub offset_bytes: u32,
+}
+
+/// Ports by number or name of service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ports {
+    /// Ours.
+    pub src: String,
+    /// The peer's.
+    pub dst: String,
+}
+
+/// Cookies of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cookies {
+    /// Of frames that we send.
+    pub send: u64,
+    /// Of frames that we receive.
+    pub receive: u64,
+    /// Whether they have 64 bits; else the lower 32 are meant.
+    pub is_64_bit: bool,
+}
+
+/// What the counter in the header does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    /// There is none.
+    Absent,
+    /// Counts frames from 1.
+    Counting,
+    /// Stands at 0.
+    Pinned,
+}
+
+impl Kind for Options {
+    type Checked = Checked;
+
+    fn check(&self, _around: &dyn Surroundings) -> Result<Checked, QmpError> {
+        let offset_bytes = self.offset.unwrap_or(0);
+        if offset_bytes > OFFSET_BYTES_MAX {
+            return Err(QmpError::generic("offset must be less than 256 bytes"));
+        }
+        Ok(Checked {
+            cookies: self.cookies()?,
+            udp: self.ports()?,
+            counter: self.counter(),
+            src: self.src.clone(),
+            dst: self.dst.clone(),
+            is_ipv6: self.ipv6 == Some(true),
+            send_session: self.txsession,
+            receive_session: self.rxsession.unwrap_or(self.txsession),
+            offset_bytes,
+        })
+    }
+}
+
+impl Options {
+    fn cookies(&self) -> Result<Option<Cookies>, QmpError> {
+        let is_64_bit = self.cookie64.is_some();
+        match (self.txcookie, self.rxcookie) {
+            (Some(send), Some(receive)) => Ok(Some(Cookies { send, receive, is_64_bit })),
+            (None, None) => Ok(None),
+            (Some(_), None) | (None, Some(_)) => {
+                Err(QmpError::generic("require both 'rxcookie' and 'txcookie' or neither"))
+            }
+        }
+    }
+
+    fn ports(&self) -> Result<Option<Ports>, QmpError> {
+        if self.udp != Some(true) {
+            return Ok(None);
+        }
+        match (self.srcport.clone(), self.dstport.clone()) {
+            (Some(src), Some(dst)) => Ok(Some(Ports { src, dst })),
+            (Some(_) | None, None) | (None, Some(_)) => {
+                Err(QmpError::generic("need both src and dst port for udp"))
+            }
+        }
+    }
+
+    fn counter(&self) -> Counter {
+        if self.pincounter == Some(true) {
+            Counter::Pinned
+        } else if self.counter == Some(true) {
+            Counter::Counting
+        } else {
+            Counter::Absent
+        }
+    }
+}

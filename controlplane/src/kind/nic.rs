@@ -1,0 +1,59 @@
+//! `nic`: a guest's network card.
+//!
+//! QEMU has it in the schema and refuses it on the monitor, because its cards are devices on a bus. A process
+//! that is nothing but the network can give it its plain meaning: a port that a guest attaches to.
+
+use super::mac::Mac;
+use super::{Kind, Surroundings};
+use crate::qmp::answer::QmpError;
+use crate::qmp::qapi::define::object;
+
+object! {
+    /// Options of `nic`.
+    pub struct Options {
+        /// The netdev that it is peered with.
+        netdev: Option<String>,
+        /// Its address; one is made up if absent.
+        macaddr: Option<String>,
+        /// The model that the guest is to see.
+        model: Option<String>,
+        /// Its place on the bus.
+        addr: Option<String>,
+        /// How many MSI-X vectors it has.
+        vectors: Option<u32>,
+    }
+}
+
+/// A network card that can be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// The netdev that it is peered with.
+    pub netdev: Option<String>,
+    /// Its address; one is made up if absent.
+    pub mac: Option<Mac>,
+    /// The model that the guest is to see.
+    pub model: Option<String>,
+    /// How many MSI-X vectors it has.
+    pub vectors: Option<u32>,
+}
+
+/// QEMU keeps the number in an `int`.
+const VECTORS_MAX: u32 = 0x7fff_ffff;
+
+impl Kind for Options {
+    type Checked = Checked;
+
+    fn check(&self, around: &dyn Surroundings) -> Result<Checked, QmpError> {
+        if let Some(netdev) = self.netdev.as_ref().filter(|netdev| around.netdev(netdev).is_none()) {
+            return Err(QmpError::generic(format!("netdev '{netdev}' not found")));
+        }
+        let mac = self.macaddr.as_deref().map(Mac::parse).transpose()?;
+        if mac.is_some_and(Mac::is_multicast) {
+            return Err(QmpError::generic("NIC cannot have multicast MAC address (odd 1st byte)"));
+        }
+        if let Some(vectors) = self.vectors.filter(|vectors| *vectors > VECTORS_MAX) {
+            return Err(QmpError::generic(format!("invalid # of vectors: {vectors}")));
+        }
+        Ok(Checked { netdev: self.netdev.clone(), mac, model: self.model.clone(), vectors: self.vectors })
+    }
+}
