@@ -3,7 +3,7 @@
 //! They are `macro_rules!`, not a derive in a crate of its own: what they expand to is short calls of the traits
 //! in the parent module, and who wants to know what a declaration means can read it here on one screen.
 //!
-//! ```ignore
+//! ```text
 //! enumeration! { pub enum Mode { Native = "native", Skb = "skb" } }
 //! object!      { pub struct Tap { ifname: Option<String>, poll_us as "poll-us": Option<u32> } }
 //! union!       { pub enum Address by "type" { Unix(UnixAddress) = "unix", Fd(FdAddress) = "fd" } }
