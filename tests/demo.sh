@@ -47,7 +47,7 @@ qmp() { # qmp COMMAND: shows it, runs it, shows the answer
 say "1. Three network namespaces: left, right, and one for Framewire"
 for namespace in "$home" "$left" "$right"; do
     ip netns add "$namespace"
-    ip -n "$namespace" link set lo up
+    ip -n "$namespace" link set dev lo up
 done
 
 say "2. Framewire starts: a control plane that speaks QMP, and a data plane that moves frames"
@@ -69,12 +69,12 @@ for side in left right; do
 done
 
 say "4. Each tap's interface goes to its namespace"
-ip -n "$home" link set left netns "$left"
-ip -n "$home" link set right netns "$right"
+ip -n "$home" link set dev left netns "$left"
+ip -n "$home" link set dev right netns "$right"
 ip -n "$left" address add 192.0.2.1/24 dev left
 ip -n "$right" address add 192.0.2.2/24 dev right
-ip -n "$left" link set left up
-ip -n "$right" link set right up
+ip -n "$left" link set dev left up
+ip -n "$right" link set dev right up
 
 say "5. They ping each other"
 in_left ping -c 3 -i 0.2 -W 5 192.0.2.2 || fail "no ping"

@@ -15,48 +15,49 @@ use crate::qmp::Qmp;
 use crate::scratch::Scratch;
 use crate::wait::{PATIENCE, wait_for, wait_until};
 
-/// How to start one.
-#[derive(Debug, Default)]
-pub struct Setup<'a> {
-    /// Where it lives; taps are made there. Without one: where the test runs.
-    pub namespace: Option<&'a Namespace>,
-    /// Further arguments of `framewire run`.
-    pub arguments: Vec<&'a str>,
-}
-
-/// A running Framewire.
+/// A running Framewire, in a network namespace of its own: taps are made there.
 #[derive(Debug)]
-pub struct Framewire<'a> {
-    setup: Setup<'a>,
+pub struct Framewire {
+    home: Namespace,
+    arguments: Vec<String>,
+    programs: PathBuf,
     control: Process,
     data: Option<Watched>,
     scratch: Scratch,
 }
 
-impl<'a> Framewire<'a> {
-    /// Starts one where the test runs.
+impl Framewire {
+    /// Starts one, and waits until its monitor answers and its data plane runs.
     #[track_caller]
     #[must_use]
-    pub fn start() -> Self {
-        Self::with(Setup::default())
+    #[allow(clippy::new_without_default, reason = "starts processes: too much for a default")]
+    pub fn new() -> Self {
+        Self::with(&[])
     }
 
-    /// Starts one in a namespace.
+    /// The same with further arguments of `framewire run`.
     #[track_caller]
     #[must_use]
-    pub fn start_in(namespace: &'a Namespace) -> Self {
-        Self::with(Setup { namespace: Some(namespace), ..Setup::default() })
+    pub fn with(arguments: &[&str]) -> Self {
+        Self::from_programs(programs::directory().to_owned(), arguments)
     }
 
-    /// Starts one and waits until its monitor answers and its data plane runs.
+    /// The same with other programs than those of the checkout's build.
     #[track_caller]
     #[must_use]
-    pub fn with(setup: Setup<'a>) -> Self {
-        let scratch = Scratch::new();
-        let control = start_control(&setup, scratch.path());
-        let mut framewire = Self { setup, control, data: None, scratch };
+    pub fn from_programs(programs: PathBuf, arguments: &[&str]) -> Self {
+        let (home, scratch) = (Namespace::new(), Scratch::new());
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let control = home.start(run_command(&programs, scratch.path(), &arguments));
+        let mut framewire = Self { home, arguments, programs, control, data: None, scratch };
         framewire.wait_until_ready();
         framewire
+    }
+
+    /// The namespace that it lives in.
+    #[must_use]
+    pub fn home(&self) -> &Namespace {
+        &self.home
     }
 
     /// A new connection to its monitor, negotiated. A monitor serves one client at a time.
@@ -101,10 +102,16 @@ impl<'a> Framewire<'a> {
     #[track_caller]
     #[must_use]
     pub fn status(&self) -> Value {
-        let mut command = Command::new(programs::framewire());
+        let mut command = Command::new(self.programs.join("framewire"));
         command.args(["status", "-o", "json", "--socket"]).arg(self.qmp_path());
         let text = process::run(None, command);
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("status is not JSON: {e}\n{text}"))
+    }
+
+    /// The command that starts a control plane with the same arguments, for tests that want to see it refused.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        run_command(&self.programs, self.scratch.path(), &self.arguments)
     }
 
     /// kill -9 of the control plane.
@@ -116,7 +123,7 @@ impl<'a> Framewire<'a> {
     /// Starts a control plane on the same runtime directory, after [`Self::kill_control`].
     #[track_caller]
     pub fn restart_control(&mut self) {
-        self.control = start_control(&self.setup, self.scratch.path());
+        self.control = self.home.start(self.command());
         self.wait_until_ready();
     }
 
@@ -147,19 +154,15 @@ impl<'a> Framewire<'a> {
             return;
         }
         let control = self.control.pid();
-        self.data = Some(wait_for("a data plane", PATIENCE, || {
-            let found = process::children(control, "framewire-dataplane");
-            found.into_iter().find_map(Watched::find).filter(Watched::is_running)
-        }));
+        self.data = Some(wait_for("a data plane", PATIENCE, || data_planes(control).pop()));
     }
 }
 
-impl Drop for Framewire<'_> {
+impl Drop for Framewire {
     fn drop(&mut self) {
-        // A new data plane may have been started since it was last looked at; the control plane goes first, so that
+        // A new data plane may have been started since it was last looked at. The control plane goes first, so that
         // it cannot start another.
-        let started = process::children(self.control.pid(), "framewire-dataplane");
-        let started: Vec<Watched> = started.into_iter().filter_map(Watched::find).collect();
+        let started = data_planes(self.control.pid());
         self.control.kill();
         for data in started.iter().chain(&self.data) {
             data.kill();
@@ -167,21 +170,19 @@ impl Drop for Framewire<'_> {
     }
 }
 
+/// The data planes that this control plane has started and that still run.
+fn data_planes(control: u32) -> Vec<Watched> {
+    let found = process::children(control, "framewire-dataplane");
+    found.into_iter().filter_map(Watched::find).filter(Watched::is_running).collect()
+}
+
 /// `framewire run` with the paths that belong to `folder`.
 #[must_use]
-pub fn run_command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(programs::framewire());
+pub fn run_command(programs: &Path, folder: &Path, arguments: &[String]) -> Command {
+    let mut command = Command::new(programs.join("framewire"));
     command.arg("run");
     command.arg("--qmp").arg(format!("unix:{},server=on,wait=off", folder.join("qmp").display()));
     command.arg("--runtime-dir").arg(folder.join("run"));
     command.args(arguments);
     command
-}
-
-fn start_control(setup: &Setup<'_>, folder: &Path) -> Process {
-    let command = run_command(folder, &setup.arguments);
-    match setup.namespace {
-        Some(namespace) => namespace.start(command),
-        None => Process::start(command),
-    }
 }

@@ -6,6 +6,7 @@
 //!
 //! Panics with context are this crate's way to fail: it is test code, and a test that cannot go on must say why.
 
+pub mod bench;
 pub mod frames;
 pub mod framewire;
 pub mod leaks;
@@ -16,4 +17,6 @@ pub mod process;
 pub mod programs;
 pub mod qmp;
 pub mod scratch;
+pub mod traffic;
+pub mod tun;
 pub mod wait;

@@ -29,7 +29,7 @@ impl Namespace {
         let namespace = Self { fd };
         namespace.set("net/ipv6/conf/all/disable_ipv6", "1");
         namespace.set("net/ipv6/conf/default/disable_ipv6", "1");
-        namespace.ip("link set lo up");
+        namespace.ip("link set dev lo up");
         namespace
     }
 
@@ -75,7 +75,7 @@ impl Namespace {
     /// Moves an interface from here to another namespace, gives it an address (`10.0.0.1/24`) and sets it up.
     #[track_caller]
     pub fn give(&self, interface: &str, to: &Self, address: &str) {
-        self.ip(&format!("link set {interface} netns {}", to.path()));
+        self.ip(&format!("link set dev {interface} netns {}", to.path()));
         to.address(interface, address);
     }
 
@@ -83,7 +83,7 @@ impl Namespace {
     #[track_caller]
     pub fn address(&self, interface: &str, address: &str) {
         self.ip(&format!("address add {address} dev {interface}"));
-        self.ip(&format!("link set {interface} up"));
+        self.ip(&format!("link set dev {interface} up"));
     }
 
     /// Names of the interfaces in here, sorted, loopback left out.

@@ -16,6 +16,9 @@ use crate::wait::PATIENCE;
 /// How long silence must last to count as silence.
 const SILENCE: Duration = Duration::from_millis(200);
 
+/// Room for what comes while a test is still sending: the default holds some hundred frames.
+const RECEIVE_BUFFER_BYTES: usize = 32 << 20;
+
 /// The socket.
 #[derive(Debug)]
 pub struct PacketSocket {
@@ -93,6 +96,7 @@ fn open(interface: &str, ethertype: u16) -> std::io::Result<OwnedFd> {
     // SAFETY: socket() has just made it, and nobody else knows it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     ignore_own(&fd)?;
+    rustix::net::sockopt::set_socket_recv_buffer_size_force(&fd, RECEIVE_BUFFER_BYTES)?;
     let index = rustix::net::netdevice::name_to_index(&fd, interface)?;
     bind(&fd, index, ethertype)?;
     Ok(fd)
@@ -148,8 +152,8 @@ mod test {
         crate::need!(root);
         let namespace = Namespace::new();
         namespace.ip("link add v0 type veth peer name v1");
-        namespace.ip("link set v0 up");
-        namespace.ip("link set v1 up");
+        namespace.ip("link set dev v0 up");
+        namespace.ip("link set dev v1 up");
         let (a, b) = (PacketSocket::open(&namespace, "v0"), PacketSocket::open(&namespace, "v1"));
         a.send(&numbered(1, 60));
         b.send(&numbered(2, 1514));

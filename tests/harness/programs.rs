@@ -20,7 +20,9 @@ pub fn framewire() -> PathBuf {
     directory().join("framewire")
 }
 
-fn directory() -> &'static Path {
+/// Where both programs are.
+#[must_use]
+pub fn directory() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| match std::env::var_os("FRAMEWIRE_BIN_DIR") {
         Some(given) => PathBuf::from(given),
