@@ -1,0 +1,240 @@
+//! One `--qmp`: listens or connects, and has at most one client at a time.
+//!
+//! While a client is served the listening socket is left alone: the next client's `connect` succeeds, and it is
+//! greeted when the one before it has gone.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::endpoint::{Address, Endpoint};
+use super::names::Names;
+use super::session::Session;
+use super::socket::{Attempt, Error, Inherited, Listener, Stream, inherit};
+
+/// Where the clients of a monitor come from.
+#[derive(Debug)]
+enum Source {
+    /// They connect to us.
+    Listener {
+        listener: Listener,
+        /// Nobody looked since it last said that one waits.
+        someone_waits: bool,
+    },
+    /// We connect, and try again after the time given unless it is zero.
+    Outward { address: Address, again_after: Duration, attempt: Option<Attempt>, again_at: Option<Instant> },
+    /// A connection that we were started with; there will be no other.
+    Given,
+}
+
+/// One monitor.
+#[derive(Debug)]
+pub(super) struct Monitor {
+    source: Source,
+    tokens: [Token; 2],
+    /// The descriptors that its clients named.
+    pub(super) names: Names,
+    /// The client that is served.
+    pub(super) session: Option<Session>,
+    /// Clients until now, by which a request of an earlier one is known.
+    pub(super) sessions: u64,
+}
+
+impl Monitor {
+    /// Makes the socket. A monitor that connects has done so when this returns, unless it is to try again later.
+    pub(super) fn open(endpoint: Endpoint, tokens: [Token; 2]) -> Result<Self, Error> {
+        let mut given = None;
+        let source = match endpoint.address {
+            Address::Inherited(number) => match inherit(number)? {
+                Inherited::Listener(listener) => Source::Listener { listener, someone_waits: true },
+                Inherited::Stream(stream) => {
+                    given = Some(stream);
+                    Source::Given
+                }
+            },
+            Address::Unix(_) | Address::Abstract { .. } | Address::Tcp { .. } if endpoint.server => {
+                Source::Listener { listener: Listener::open(&endpoint.address)?, someone_waits: true }
+            }
+            Address::Unix(_) | Address::Abstract { .. } | Address::Tcp { .. } => {
+                if endpoint.reconnect.is_zero() {
+                    given = Some(connect_now(&endpoint.address)?);
+                }
+                let again_at = given.is_none().then(Instant::now);
+                Source::Outward {
+                    address: endpoint.address,
+                    again_after: endpoint.reconnect,
+                    attempt: None,
+                    again_at,
+                }
+            }
+        };
+        let mut monitor = Self { source, tokens, names: Names::default(), session: None, sessions: 0 };
+        if endpoint.wait {
+            monitor.wait_for_client();
+        }
+        if let Some(stream) = given {
+            monitor.begin(stream, None);
+        }
+        Ok(monitor)
+    }
+
+    /// Registers what there is.
+    pub(super) fn register(&self, registry: &Registry) -> std::io::Result<()> {
+        if let Source::Listener { listener, .. } = &self.source {
+            watch(registry, listener, self.tokens[0])?;
+        }
+        match &self.session {
+            Some(session) => watch(registry, session, self.tokens[1]),
+            None => Ok(()),
+        }
+    }
+
+    /// An event of one of the two tokens.
+    pub(super) fn ready(&mut self, token: Token, event: &mio::event::Event, registry: Option<&Registry>) {
+        if token == self.tokens[1] {
+            if let Some(session) = &mut self.session {
+                session.ready(event);
+            }
+            return;
+        }
+        match &mut self.source {
+            Source::Listener { someone_waits, .. } => *someone_waits = true,
+            Source::Outward { .. } => self.finish_attempt(registry),
+            Source::Given => {}
+        }
+        self.next_client(registry);
+    }
+
+    /// Serves the next client if none is served: one that waits, or by connecting again when it is time.
+    pub(super) fn next_client(&mut self, registry: Option<&Registry>) {
+        if self.session.is_some() {
+            return;
+        }
+        match &mut self.source {
+            Source::Listener { listener, someone_waits } if *someone_waits => match listener.accept() {
+                Ok(Some(stream)) => self.begin(stream, registry),
+                Ok(None) => *someone_waits = false,
+                Err(error) => {
+                    // Out of descriptors, most likely. The next that connects makes us look again.
+                    log::warn!("cannot accept a QMP client: {error}");
+                    *someone_waits = false;
+                }
+            },
+            Source::Outward { again_at, .. } if again_at.is_some_and(|at| at <= Instant::now()) => {
+                *again_at = None;
+                self.begin_attempt(registry);
+            }
+            Source::Listener { .. } | Source::Outward { .. } | Source::Given => {}
+        }
+    }
+
+    /// The client has gone.
+    pub(super) fn end_session(&mut self, registry: Option<&Registry>) {
+        let Some(session) = self.session.take() else { return };
+        unwatch(registry, &session);
+        session.finish(Instant::now());
+        if let Source::Outward { again_after, again_at, .. } = &mut self.source {
+            *again_at = (!again_after.is_zero()).then(|| Instant::now() + *again_after);
+        }
+    }
+
+    /// When [`next_client`](Self::next_client) should be called though nothing happened.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.source {
+            Source::Outward { again_at, .. } => *again_at,
+            Source::Listener { .. } | Source::Given => None,
+        }
+    }
+
+    /// There is something to do without being woken.
+    pub(super) fn has_work(&self) -> bool {
+        match &self.session {
+            Some(session) => session.has_work(),
+            None => match &self.source {
+                Source::Listener { someone_waits, .. } => *someone_waits,
+                Source::Outward { again_at, .. } => again_at.is_some_and(|at| at <= Instant::now()),
+                Source::Given => false,
+            },
+        }
+    }
+
+    fn begin(&mut self, stream: Stream, registry: Option<&Registry>) {
+        self.sessions += 1;
+        let session = Session::begin(stream);
+        if let Some(registry) = registry
+            && let Err(error) = watch(registry, &session, self.tokens[1])
+        {
+            log::warn!("cannot serve a QMP client: {error}");
+            return;
+        }
+        self.session = Some(session);
+    }
+
+    fn begin_attempt(&mut self, registry: Option<&Registry>) {
+        let Source::Outward { address, attempt, .. } = &mut self.source else { return };
+        let begun =
+            Attempt::begin(address).map_err(|error| error.to_string()).and_then(|begun| match registry {
+                Some(registry) => {
+                    watch(registry, &begun, self.tokens[0]).map(|()| begun).map_err(|e| e.to_string())
+                }
+                None => Ok(begun),
+            });
+        match begun {
+            Ok(begun) => *attempt = Some(begun),
+            Err(error) => self.attempt_failed(&error),
+        }
+    }
+
+    /// The socket that connects said that it is done with it.
+    fn finish_attempt(&mut self, registry: Option<&Registry>) {
+        let Source::Outward { attempt, .. } = &mut self.source else { return };
+        let Some(attempt) = attempt.take() else { return };
+        unwatch(registry, &attempt);
+        match attempt.finish() {
+            Ok(stream) => self.begin(stream, registry),
+            Err(error) => self.attempt_failed(&error.to_string()),
+        }
+    }
+
+    fn attempt_failed(&mut self, error: &str) {
+        log::debug!("QMP client not reached: {error}");
+        if let Source::Outward { again_after, again_at, .. } = &mut self.source {
+            *again_at = Some(Instant::now() + *again_after);
+        }
+    }
+
+    /// Sleeps until a client connects (`wait=on`).
+    fn wait_for_client(&mut self) {
+        if let Source::Listener { listener, .. } = &self.source {
+            log::info!("waiting for a QMP client");
+            // Interrupted or not: whoever connects is served by the loop.
+            let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], None);
+        }
+    }
+}
+
+/// Connects and waits for it, at the start.
+fn connect_now(address: &Address) -> Result<Stream, Error> {
+    let attempt = Attempt::begin(address)?;
+    let failed =
+        |source| Error::Refused { doing: "Failed to connect to", what: format!("{address:?}"), source };
+    poll(&mut [PollFd::new(&attempt, PollFlags::OUT)], None).map_err(|error| failed(error.into()))?;
+    attempt.finish().map_err(failed)
+}
+
+fn watch(registry: &Registry, source: &impl AsFd, token: Token) -> std::io::Result<()> {
+    let number = source.as_fd().as_raw_fd();
+    registry.register(&mut SourceFd(&number), token, Interest::READABLE | Interest::WRITABLE)
+}
+
+fn unwatch(registry: Option<&Registry>, source: &impl AsFd) {
+    let number = source.as_fd().as_raw_fd();
+    if let Some(registry) = registry
+        && let Err(error) = registry.deregister(&mut SourceFd(&number))
+    {
+        log::debug!("descriptor {number} was not watched: {error}");
+    }
+}
