@@ -1,0 +1,253 @@
+//! The data plane, as seen from here: what it is equipped with, and how to talk with one that runs.
+//!
+//! [`Equipment`] outlives any one of them: a successor is given the same regions, so its counters go on and
+//! the plan in force is already there. [`Attached`] is one running process: requests by the handover socket,
+//! answers in order; every wait is bounded by a deadline and ends at once if the process does.
+
+pub mod equipment;
+pub mod trouble;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use framewire_shared::handover::{self, Message, Walls};
+use framewire_shared::plan::Section;
+use framewire_shared::publish::{Acknowledgement, Publisher, Sound, StillRead};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::time::Timespec;
+
+use self::equipment::Equipment;
+use self::trouble::{Refusal, Trouble};
+use crate::host::process::Process;
+
+/// A queue on its way: how to build it, and from what.
+pub type Build<'a> = (handover::Build, Vec<BorrowedFd<'a>>);
+
+/// Requests on their way at once: enough to keep both sides busy, few enough for the socket's buffer.
+const UNANSWERED_MAX: usize = 32;
+
+/// The foreman rings when a plan has quiesced, but not when one was merely seen.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// A running data plane.
+#[derive(Debug)]
+pub struct Attached {
+    /// The process.
+    pub process: Process,
+    socket: OwnedFd,
+}
+
+/// What woke a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    Ready,
+    Ended,
+    Late,
+}
+
+impl Attached {
+    /// Starts one. What it begins with waits for it in its socket.
+    ///
+    /// # Errors
+    /// If the program cannot be started.
+    pub fn start(program: &Path, equipment: &Equipment) -> io::Result<Self> {
+        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let (ours, theirs) = rustix::net::socketpair(family, kind, SocketFlags::CLOEXEC, None)?;
+        let welcome = Message::Welcome(equipment.welcome);
+        handover::send(&ours, &welcome, &equipment.descriptors()).map_err(io::Error::other)?;
+        Ok(Attached { process: Process::start(program, theirs)?, socket: ours })
+    }
+
+    /// One that runs already, and the socket to it.
+    #[must_use]
+    pub fn found(process: Process, socket: OwnedFd) -> Self {
+        Attached { process, socket }
+    }
+
+    /// The handover socket, to be watched.
+    #[must_use]
+    pub fn socket(&self) -> &OwnedFd {
+        &self.socket
+    }
+
+    /// Waits until it works.
+    ///
+    /// # Errors
+    /// [`Trouble`], among it what it was lacking.
+    pub fn wait_ready(&self, deadline: Instant) -> Result<Walls, Trouble> {
+        match self.next_answer(deadline)? {
+            Message::Ready(walls) => Ok(walls),
+            Message::Unable(step, errno) => Err(Trouble::Unable { step, errno }),
+            _other => Err(Trouble::Foreign),
+        }
+    }
+
+    /// Hands queues over, in order, and waits for all answers. Returns those that cannot be built.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub fn build<'a>(
+        &self,
+        queues: impl Iterator<Item = Build<'a>>,
+        deadline: Instant,
+    ) -> Result<Vec<Refusal>, Trouble> {
+        let mut unanswered: VecDeque<u64> = VecDeque::new();
+        let mut refused = Vec::new();
+        for (build, descriptors) in queues {
+            if unanswered.len() == UNANSWERED_MAX {
+                refused.extend(self.built(unanswered.pop_front(), deadline)?);
+            }
+            handover::send(&self.socket, &Message::Build(build), &descriptors)?;
+            unanswered.push_back(build.queue);
+        }
+        for key in unanswered {
+            refused.extend(self.built(Some(key), deadline)?);
+        }
+        Ok(refused)
+    }
+
+    /// Takes one answer to a `Build`.
+    fn built(&self, expected: Option<u64>, deadline: Instant) -> Result<Option<Refusal>, Trouble> {
+        match self.next_answer(deadline)? {
+            Message::Built(key) if Some(key) == expected => Ok(None),
+            Message::Failed(key, step, errno) if Some(key) == expected => {
+                Ok(Some(Refusal { key, step, errno }))
+            }
+            _other => Err(Trouble::Foreign),
+        }
+    }
+
+    /// Gives up queues that no plan mentions.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub fn discard(&self, keys: impl Iterator<Item = u64>, deadline: Instant) -> Result<(), Trouble> {
+        for key in keys {
+            handover::send(&self.socket, &Message::Discard(key), &[])?;
+            if self.next_answer(deadline)? != Message::Discarded(key) {
+                return Err(Trouble::Foreign);
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes a plan and waits until it is in effect. `before` is what was published last.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub fn publish(
+        &self,
+        equipment: &Equipment,
+        mut sections: Vec<Section>,
+        before: &[Section],
+        deadline: Instant,
+    ) -> Result<Vec<Section>, Trouble> {
+        let (config, status) = (&equipment.config, &equipment.status);
+        let mut publisher: Publisher<'_> = Publisher::new(&config.generation.0);
+        self.wait_until(equipment, deadline, || {
+            let workers = status.workers.iter().take(sections.len()).map(|line| line.get());
+            let readers = workers.chain([status.foreman.get()]);
+            let fill = |slot: usize, generation| {
+                revise(&mut sections, before, generation);
+                config.slots[slot].write(&sections);
+            };
+            publisher.publish(readers, fill).map_err(|StillRead| ()).ok()
+        })?;
+        equipment.ring_all();
+        let generation = publisher.current();
+        let foreman: Acknowledgement<'_> = status.foreman.get();
+        self.wait_until(equipment, deadline, || {
+            foreman.has_quiesced::<Sound>(generation).then_some(generation)
+        })?;
+        Ok(sections)
+    }
+
+    /// Tells it to end. There is no answer.
+    pub fn end(&self) {
+        // If it is gone, it has ended.
+        let _ = handover::send(&self.socket, &Message::End, &[]);
+    }
+
+    /// Waits until it has ended; whether it has.
+    #[must_use]
+    pub fn wait_ended(&self, deadline: Instant) -> bool {
+        matches!(wait(&self.process.pidfd, &self.process.pidfd, deadline), Ok(Woken::Ready | Woken::Ended))
+    }
+
+    /// Whether an answer waits, or none will ever come.
+    #[must_use]
+    pub fn has_answer(&self) -> bool {
+        matches!(wait(&self.socket, &self.process.pidfd, Instant::now()), Ok(Woken::Ready))
+    }
+
+    fn next_answer(&self, deadline: Instant) -> Result<Message, Trouble> {
+        self.wait_readable(&self.socket, deadline)?;
+        let (message, _none) = handover::receive(&self.socket)?;
+        Ok(message)
+    }
+
+    fn wait_readable(&self, descriptor: &OwnedFd, deadline: Instant) -> Result<(), Trouble> {
+        match wait(descriptor, &self.process.pidfd, deadline)? {
+            Woken::Ready => Ok(()),
+            Woken::Ended => Err(Trouble::Gone),
+            Woken::Late => Err(Trouble::Late),
+        }
+    }
+
+    /// Asks again whenever the data plane rings, and now and then.
+    fn wait_until<T>(
+        &self,
+        equipment: &Equipment,
+        deadline: Instant,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> Result<T, Trouble> {
+        loop {
+            if let Some(found) = look() {
+                return Ok(found);
+            }
+            if Instant::now() >= deadline {
+                return Err(Trouble::Late);
+            }
+            let soon = deadline.min(Instant::now() + LOOK_AGAIN);
+            match wait(equipment.doorbell(), &self.process.pidfd, soon)? {
+                Woken::Ready => equipment.hush(),
+                Woken::Ended => return Err(Trouble::Gone),
+                Woken::Late => {}
+            }
+        }
+    }
+}
+
+/// Sections that carry what they carried keep their revision, so that their workers have nothing to do.
+fn revise(sections: &mut [Section], before: &[Section], generation: u64) {
+    for (index, section) in sections.iter_mut().enumerate() {
+        let unchanged = before.get(index).filter(|before| before.carries_the_same(section));
+        section.revision = unchanged.map_or(generation, |before| before.revision);
+    }
+}
+
+/// Waits for a descriptor, or for the end of a process. What is readable comes first: the last words of a
+/// process that has ended are read all the same.
+fn wait(descriptor: &OwnedFd, pidfd: &OwnedFd, deadline: Instant) -> Result<Woken, Trouble> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).unwrap_or_default();
+        let mut polled =
+            [descriptor.as_fd(), pidfd.as_fd()].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        match rustix::event::poll(&mut polled, Some(&left)) {
+            Ok(0) => return Ok(Woken::Late),
+            Ok(_some) if polled[0].revents().contains(PollFlags::IN) => return Ok(Woken::Ready),
+            Ok(_some) => return Ok(Woken::Ended),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Trouble::Kernel(errno)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod test;
