@@ -80,11 +80,11 @@ impl Attached {
     /// # Errors
     /// [`Trouble`], among it what it was lacking.
     pub fn wait_ready(&self, deadline: Instant) -> Result<Walls, Trouble> {
-        match self.next_answer(deadline)? {
-            Message::Ready(walls) => Ok(walls),
-            Message::Unable(step, errno) => Err(Trouble::Unable { step, errno }),
-            _other => Err(Trouble::Foreign),
+        let answer = self.next_answer(deadline)?;
+        if let Message::Unable(step, errno) = answer {
+            return Err(Trouble::Unable { step, errno });
         }
+        if let Message::Ready(walls) = answer { Ok(walls) } else { Err(Trouble::Foreign) }
     }
 
     /// Hands queues over, in order, and waits for all answers. Returns those that cannot be built.
@@ -113,13 +113,13 @@ impl Attached {
 
     /// Takes one answer to a `Build`.
     fn built(&self, expected: Option<u64>, deadline: Instant) -> Result<Option<Refusal>, Trouble> {
-        match self.next_answer(deadline)? {
-            Message::Built(key) if Some(key) == expected => Ok(None),
-            Message::Failed(key, step, errno) if Some(key) == expected => {
-                Ok(Some(Refusal { key, step, errno }))
-            }
-            _other => Err(Trouble::Foreign),
+        let answer = self.next_answer(deadline)?;
+        if let Message::Failed(key, step, errno) = answer
+            && Some(key) == expected
+        {
+            return Ok(Some(Refusal { key, step, errno }));
         }
+        if expected.map(Message::Built) == Some(answer) { Ok(None) } else { Err(Trouble::Foreign) }
     }
 
     /// Gives up queues that no plan mentions.

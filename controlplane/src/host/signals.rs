@@ -52,7 +52,7 @@ impl Signals {
     }
 
     /// The next one that waits.
-    pub fn next(&mut self) -> Option<Asked> {
+    pub fn take(&mut self) -> Option<Asked> {
         let mut record = [0; size_of::<libc::signalfd_siginfo>()];
         self.file.read_exact(&mut record).ok()?;
         // The record begins with the signal's number.
@@ -81,7 +81,7 @@ mod test {
                 // SAFETY: sends a blocked signal to this thread alone.
                 unsafe { libc::pthread_kill(libc::pthread_self(), signal) };
             }
-            [signals.next(), signals.next(), signals.next()]
+            [signals.take(), signals.take(), signals.take()]
         });
         assert_eq!(outcome.join().unwrap(), [Some(Asked::Nothing), Some(Asked::End), None]);
     }

@@ -74,10 +74,12 @@ pub fn sender_of_next_message(socket: impl AsFd) -> Result<Option<Pid>, Errno> {
     let mut byte = [0_u8; 1];
     let mut buffers = [std::io::IoSliceMut::new(&mut byte)];
     rustix::net::recvmsg(&socket, &mut buffers, &mut ancillary, RecvFlags::PEEK | RecvFlags::CMSG_CLOEXEC)?;
-    let sender = ancillary.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmCredentials(sender) => Some(sender.pid),
-        _other => None,
-    });
+    let mut sender = None;
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmCredentials(credentials) = message {
+            sender = Some(credentials.pid);
+        }
+    }
     Ok(sender)
 }
 
