@@ -21,6 +21,7 @@ pub struct Framewire {
     home: Namespace,
     arguments: Vec<String>,
     programs: PathBuf,
+    wrapper: Vec<String>,
     control: Process,
     data: Option<Watched>,
     scratch: Scratch,
@@ -39,17 +40,31 @@ impl Framewire {
     #[track_caller]
     #[must_use]
     pub fn with(arguments: &[&str]) -> Self {
-        Self::from_programs(programs::directory().to_owned(), arguments)
+        Self::launch(programs::directory().to_owned(), &[], arguments)
     }
 
     /// The same with other programs than those of the checkout's build.
     #[track_caller]
     #[must_use]
     pub fn from_programs(programs: PathBuf, arguments: &[&str]) -> Self {
+        Self::launch(programs, &[], arguments)
+    }
+
+    /// The same under a program that changes what it may do, such as `setpriv`, and then becomes it.
+    #[track_caller]
+    #[must_use]
+    pub fn under(wrapper: &[&str], arguments: &[&str]) -> Self {
+        Self::launch(programs::directory().to_owned(), wrapper, arguments)
+    }
+
+    #[track_caller]
+    fn launch(programs: PathBuf, wrapper: &[&str], arguments: &[&str]) -> Self {
         let (home, scratch) = (Namespace::new(), Scratch::new());
-        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let control = home.start(run_command(&programs, scratch.path(), &arguments));
-        let mut framewire = Self { home, arguments, programs, control, data: None, scratch };
+        let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<String>>();
+        let (arguments, wrapper) = (owned(arguments), owned(wrapper));
+        let command = wrapped(&wrapper, run_command(&programs, scratch.path(), &arguments));
+        let control = home.start(command);
+        let mut framewire = Self { home, arguments, programs, wrapper, control, data: None, scratch };
         framewire.wait_until_ready();
         framewire
     }
@@ -111,7 +126,7 @@ impl Framewire {
     /// The command that starts a control plane with the same arguments, for tests that want to see it refused.
     #[must_use]
     pub fn command(&self) -> Command {
-        run_command(&self.programs, self.scratch.path(), &self.arguments)
+        wrapped(&self.wrapper, run_command(&self.programs, self.scratch.path(), &self.arguments))
     }
 
     /// kill -9 of the control plane.
@@ -185,4 +200,11 @@ pub fn run_command(programs: &Path, folder: &Path, arguments: &[String]) -> Comm
     command.arg("--runtime-dir").arg(folder.join("run"));
     command.args(arguments);
     command
+}
+
+fn wrapped(wrapper: &[String], command: Command) -> Command {
+    let Some((program, arguments)) = wrapper.split_first() else { return command };
+    let mut outer = Command::new(program);
+    outer.args(arguments).arg(command.get_program()).args(command.get_args());
+    outer
 }

@@ -7,6 +7,8 @@
 //! Panics with context are this crate's way to fail: it is test code, and a test that cannot go on must say why.
 
 pub mod bench;
+pub mod denied;
+pub mod flow;
 pub mod frames;
 pub mod framewire;
 pub mod leaks;

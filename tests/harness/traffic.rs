@@ -66,6 +66,8 @@ pub struct InterfaceCounters {
     pub received_frames: u64,
     /// Their bytes.
     pub received_bytes: u64,
+    /// Frames that went out.
+    pub sent_frames: u64,
 }
 
 /// Reads an interface's counters.
@@ -74,9 +76,15 @@ pub struct InterfaceCounters {
 pub fn counters(there: &Namespace, interface: &str) -> InterfaceCounters {
     let text = there.ip(&format!("-json -statistics link show dev {interface}"));
     let links: Value = serde_json::from_str(&text).expect("ip writes JSON");
-    let received = &links[0]["stats64"]["rx"];
-    let number = |name: &str| received[name].as_u64().unwrap_or_else(|| panic!("no {name} in {links}"));
-    InterfaceCounters { received_frames: number("packets"), received_bytes: number("bytes") }
+    let number = |way: &str, name: &str| {
+        let found = links[0]["stats64"][way][name].as_u64();
+        found.unwrap_or_else(|| panic!("no {way} {name} in {links}"))
+    };
+    InterfaceCounters {
+        received_frames: number("rx", "packets"),
+        received_bytes: number("rx", "bytes"),
+        sent_frames: number("tx", "packets"),
+    }
 }
 
 /// Text that does not repeat, so that a piece in the wrong place shows.

@@ -1,0 +1,150 @@
+//! What a user or a machine gets wrong: a clear error that names the remedy, and nothing half-made left behind.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use framewire_tests::bench::Bench;
+use framewire_tests::framewire::{Framewire, run_command};
+use framewire_tests::namespace::Namespace;
+use framewire_tests::need;
+use framewire_tests::process::Process;
+use framewire_tests::programs;
+use framewire_tests::scratch::Scratch;
+use framewire_tests::wait::PATIENCE;
+use serde_json::json;
+
+/// Runs framewire until it gives up; what it said.
+#[track_caller]
+fn gives_up(mut command: Command) -> String {
+    command.env_remove("NOTIFY_SOCKET");
+    let mut process = Process::start(command);
+    let status = process.wait(PATIENCE);
+    let words = process.log();
+    assert!(!status.success(), "it should have given up, but said: {words}");
+    assert!(!words.contains("panicked"), "{words}");
+    words
+}
+
+fn framewire(arguments: &[&str]) -> Command {
+    let mut command = Command::new(programs::directory().join("framewire"));
+    command.args(arguments);
+    command
+}
+
+/// `framewire run` in a scratch directory with these further arguments.
+fn run(scratch: &Scratch, arguments: &[&str]) -> Command {
+    let arguments: Vec<String> = arguments.iter().map(|&a| a.to_owned()).collect();
+    run_command(programs::directory(), scratch.path(), &arguments)
+}
+
+#[test]
+fn wrong_arguments_are_named() {
+    let scratch = Scratch::new();
+    for (arguments, wanted) in [
+        (&["--poll-us", "often"][..], "--poll-us"),
+        (&["--workers", "0"], "--workers"),
+        (&["--workers", "many"], "--workers"),
+        (&["--cpus", "9999"], "--cpus"),
+        (&["--colour", "red"], "--colour"),
+        (&["--netdev", "tap"], "id"),
+        (&["--netdev", "teleport,id=n"], "teleport"),
+        (&["--netdev", "hubport,id=h"], "hubid"),
+        (&["--qmp", "carrier-pigeon:coop"], "carrier-pigeon"),
+    ] {
+        let words = gives_up(run(&scratch, arguments));
+        assert!(words.contains(wanted), "{arguments:?}: {words}");
+        assert!(words.lines().count() <= 3, "{arguments:?} is answered by a wall of text: {words}");
+    }
+}
+
+#[test]
+fn unknown_commands_point_to_the_help() {
+    let words = gives_up(framewire(&["fly"]));
+    assert!(words.contains("fly") && words.contains("--help"), "{words}");
+}
+
+#[test]
+fn a_runtime_directory_that_cannot_be_made_is_named_with_the_remedy() {
+    let mut command = framewire(&["run", "--qmp", "unix:/dev/null/qmp", "--runtime-dir", "/dev/null/run"]);
+    command.env_remove("XDG_RUNTIME_DIR");
+    let words = gives_up(command);
+    assert!(words.contains("/dev/null/run") && words.contains("--runtime-dir"), "{words}");
+}
+
+#[test]
+fn qmp_without_a_server_says_where_it_looked() {
+    let scratch = Scratch::new();
+    let path = scratch.file("nobody");
+    let mut command = framewire(&["qmp", "--socket"]);
+    command.arg(&path).arg("query-status");
+    let words = gives_up(command);
+    assert!(words.contains(&path.display().to_string()), "{words}");
+}
+
+/// A tap without CAP_NET_ADMIN. The rest works without it.
+#[test]
+fn missing_capability_is_named() {
+    need!(root, tun, "setpriv");
+    let (text, mut bench) =
+        tap_refused_under(&["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]);
+    assert!(text.starts_with("could not configure /dev/net/tun (t): Operation not permitted"), "{text}");
+    let said = bench.framewire.control().log();
+    assert!(
+        text.contains("CAP_NET_ADMIN") || said.contains("CAP_NET_ADMIN"),
+        "no remedy in {text} nor in: {said}"
+    );
+    bench.expect_nothing_left();
+}
+
+/// A machine, or a container, without the tun device.
+#[test]
+fn missing_tun_device_is_named() {
+    need!(root, tun, "unshare");
+    let hide = "mount -t tmpfs none /dev/net && exec \"$@\"";
+    let (text, mut bench) = tap_refused_under(&["unshare", "--mount", "sh", "-c", hide, "sh"]);
+    assert!(text.starts_with("could not open /dev/net/tun: No such file or directory"), "{text}");
+    let said = bench.framewire.control().log();
+    assert!(text.contains("modprobe") || said.contains("modprobe"), "no remedy in {text} nor in: {said}");
+    bench.expect_nothing_left();
+}
+
+/// Starts Framewire under another program, and asks for a tap, which must fail; the text, and the bench.
+#[track_caller]
+fn tap_refused_under(wrapper: &[&str]) -> (String, Bench) {
+    let mut bench = Bench::on(Framewire::under(wrapper, &[]));
+    let text = bench.refused("tap", "t", json!({ "ifname": "t", "script": "no", "downscript": "no" }));
+    bench.add("none", "n", json!({}));
+    bench.delete("n");
+    (text, bench)
+}
+
+/// As where `sysctl kernel.io_uring_disabled` is 2, but for this process alone: a system call filter refuses it.
+#[test]
+fn forbidden_io_uring_is_named_with_the_remedy() {
+    need!(root);
+    let scratch = Scratch::new();
+    let mut command = run(&scratch, &[]);
+    framewire_tests::denied::system_call(&mut command, libc::SYS_io_uring_setup);
+    let words = gives_up(command);
+    assert!(words.contains("io_uring") && words.contains("sysctl"), "{words}");
+}
+
+#[test]
+fn a_failed_start_leaves_no_process_and_no_socket() {
+    need!(root);
+    let (home, scratch) = (Namespace::new(), Scratch::new());
+    let mut command =
+        run(&scratch, &["--netdev", "hubport,id=a,hubid=1", "--netdev", "hubport,id=a,hubid=2"]);
+    command.process_group(0);
+    let mut process = home.start(command);
+    let pid = process.pid();
+    assert!(!process.wait(PATIENCE).success());
+    assert!(process.log().contains("Duplicate ID 'a'"), "{}", process.log());
+    framewire_tests::wait::wait_until("the data plane to end", || !group_has_processes(pid));
+    assert!(!scratch.file("qmp").exists(), "the monitor's socket is left over");
+}
+
+fn group_has_processes(group: u32) -> bool {
+    let group = i32::try_from(group).ok().and_then(rustix::process::Pid::from_raw).expect("a process group");
+    rustix::process::test_kill_process_group(group).is_ok()
+}
