@@ -143,7 +143,7 @@ commands! {
     /// Tears connections off.
     Yank(Yank) = "yank" -> Nothing, oob = true;
     /// What can be torn off.
-    QueryYank(Nothing) = "query-yank" -> Vec<YankInstance>;
+    QueryYank(Nothing) = "query-yank" -> Vec<YankInstance>, oob = true;
 }
 
 impl Entry {

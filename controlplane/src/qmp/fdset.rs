@@ -6,20 +6,26 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::fcntl_dupfd_cloexec;
-use serde_json::{Map, Value, json};
 
 use super::answer::QmpError;
+use super::types::descriptor::{AddFdInfo, FdsetFdInfo, FdsetInfo};
 
 #[derive(Debug)]
 struct Member {
     descriptor: OwnedFd,
     opaque: Option<String>,
     removed: bool,
+}
+
+impl Member {
+    fn describe(&self) -> FdsetFdInfo {
+        FdsetFdInfo { fd: self.descriptor.as_raw_fd().into(), opaque: self.opaque.clone() }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -65,16 +71,16 @@ impl Fdsets {
         descriptor: OwnedFd,
         id: Option<i64>,
         opaque: Option<String>,
-    ) -> Result<Value, QmpError> {
+    ) -> Result<AddFdInfo, QmpError> {
         let id = match id {
             Some(id) if id < 0 => return Err(QmpError::expects("fdset-id", "a non-negative value")),
             Some(id) => id,
             None => (0..i64::MAX).find(|id| !self.sets.contains_key(id)).unwrap_or(i64::MAX),
         };
-        let number = descriptor.as_raw_fd();
+        let fd = descriptor.as_raw_fd().into();
         let set = self.sets.entry(id).or_default();
         set.members.push(Member { descriptor, opaque, removed: false });
-        Ok(json!({"fdset-id": id, "fd": number}))
+        Ok(AddFdInfo { fdset_id: id, fd })
     }
 
     /// `remove-fd`: one descriptor of a set, or all.
@@ -104,13 +110,12 @@ impl Fdsets {
 
     /// `query-fdsets`: the highest id first, within a set the oldest first.
     #[must_use]
-    pub fn query(&self) -> Value {
-        let sets = self.sets.iter().rev();
-        sets.map(|(id, set)| {
-            let members: Vec<_> = set.members.iter().map(describe).collect();
-            json!({"fdset-id": id, "fds": members})
-        })
-        .collect()
+    pub fn query(&self) -> Vec<FdsetInfo> {
+        let describe = |(id, set): (&i64, &Set)| FdsetInfo {
+            fdset_id: *id,
+            fds: set.members.iter().map(Member::describe).collect(),
+        };
+        self.sets.iter().rev().map(describe).collect()
     }
 
     /// Opens `/dev/fdset/ID`: a duplicate of the first descriptor with the wanted access mode.
@@ -148,16 +153,6 @@ impl Fdsets {
     }
 }
 
-fn describe(member: &Member) -> Value {
-    let number: RawFd = member.descriptor.as_raw_fd();
-    let mut members = Map::new();
-    members.insert("fd".to_owned(), Value::from(number));
-    if let Some(opaque) = &member.opaque {
-        members.insert("opaque".to_owned(), Value::from(opaque.as_str()));
-    }
-    Value::Object(members)
-}
-
 #[cfg(test)]
 mod test {
     use std::fs::File;
@@ -169,18 +164,18 @@ mod test {
     }
 
     fn ids(sets: &Fdsets) -> Vec<i64> {
-        sets.query().as_array().unwrap().iter().map(|set| set["fdset-id"].as_i64().unwrap()).collect()
+        sets.query().iter().map(|set| set.fdset_id).collect()
     }
 
     #[test]
     fn sets_get_the_lowest_free_id_and_are_listed_downwards() {
         let mut sets = Fdsets::default();
         sets.add(descriptor(), Some(1), None).unwrap();
-        assert_eq!(sets.add(descriptor(), None, None).unwrap()["fdset-id"], 0);
-        assert_eq!(sets.add(descriptor(), None, Some("x".to_owned())).unwrap()["fdset-id"], 2);
+        assert_eq!(sets.add(descriptor(), None, None).unwrap().fdset_id, 0);
+        assert_eq!(sets.add(descriptor(), None, Some("x".to_owned())).unwrap().fdset_id, 2);
         assert_eq!(ids(&sets), [2, 1, 0]);
-        assert_eq!(sets.query()[0]["fds"][0]["opaque"], "x");
-        assert_eq!(sets.query()[1]["fds"][0].get("opaque"), None);
+        assert_eq!(sets.query()[0].fds[0].opaque.as_deref(), Some("x"));
+        assert_eq!(sets.query()[1].fds[0].opaque, None);
     }
 
     #[test]

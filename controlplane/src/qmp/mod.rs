@@ -2,9 +2,9 @@
 //!
 //! The path of a request, outside in: [`Monitors`] has a `Monitor` for each `--qmp`, which has at most one
 //! `Session` with a client: its `Stream` reads blocks and descriptors, its [`Connection`](connection::Connection)
-//! makes requests of them with a [`json`] reader and the checks of form in `request`. What is known here ends there:
-//! a command is a name and an object. Which commands exist is for others to say, who answer with a value or a
-//! [`QmpError`].
+//! makes requests of them with a [`json`] reader and the checks of form in `request`. [`Request::command`] looks it up in
+//! the table of [`command`]s, whose arguments are read by the rules of [`qapi`] into [`types`]. Executing is for
+//! others, who answer with a value or a [`QmpError`].
 //!
 //! QEMU has a thread for input, in order to execute some commands out of band, and queues between the two.
 //! One thread is enough: no command of ours takes long, and one that waits for something (for a back end to
@@ -13,10 +13,16 @@
 //! How a main loop uses it:
 //!
 //! ```no_run
-//! use controlplane::qmp::{Monitors, QmpError, Request, endpoint::Endpoint};
+//! use controlplane::qmp::command::Command;
+//! use controlplane::qmp::qapi::{Nothing, QapiType};
+//! use controlplane::qmp::{Monitors, Outcome, QmpError, Request, endpoint::Endpoint};
 //!
-//! fn execute(monitors: &mut Monitors, request: &Request) -> Result<serde_json::Value, QmpError> {
-//!     Err(QmpError::command_not_found(&request.name))
+//! fn execute(monitors: &mut Monitors, request: &Request) -> Outcome {
+//!     match request.command()? {
+//!         Command::Getfd(arguments) => monitors.getfd(request, &arguments.fdname).map(|()| Nothing {}.print()),
+//!         Command::QueryFdsets(_) => Ok(monitors.fdsets.query().print()),
+//!         other => Err(QmpError::generic(format!("{} is for others to show", other.name()))),
+//!     }
 //! }
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -62,7 +68,6 @@ mod socket;
 pub mod types;
 
 pub use answer::{ErrorClass, Outcome, QmpError};
-pub use event::Event;
 pub use monitors::{MonitorId, Monitors, Request};
 pub use output::{EVENTS_MAX_BYTES, Flooded, REPLIES_PAUSE_BYTES};
 pub use socket::Error as SocketError;

@@ -2,19 +2,22 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Registry, Token};
 use serde_json::Value;
 
 use super::answer::{Outcome, QmpError};
+use super::command::{Command, Entry};
 use super::connection::Turn;
 use super::endpoint::Endpoint;
-use super::event::Event;
+use super::event;
 use super::fdset::Fdsets;
 use super::monitor::Monitor;
 use super::names::Names;
 use super::socket::Error;
+use super::types::descriptor::AddFdInfo;
+use super::types::event::Event;
 
 /// Bytes read at once from a client. Large enough that the cost of a system call does not matter, small enough
 /// that no client keeps others waiting.
@@ -38,10 +41,24 @@ pub struct Request {
     pub arguments: Option<Value>,
     /// What the reply has to repeat.
     pub id: Option<Value>,
-    /// Sent with `exec-oob`: to be refused with [`QmpError::no_oob`] unless the command supports that.
+    /// Sent with `exec-oob`, which few commands support.
     pub oob: bool,
     session: u64,
     end: u64,
+}
+
+impl Request {
+    /// The command with its arguments.
+    ///
+    /// # Errors
+    /// There is none of this name, it cannot be executed out of band, or its arguments are wrong.
+    pub fn command(&self) -> Result<Command, QmpError> {
+        let entry = Entry::find(&self.name)?;
+        if self.oob && !entry.allow_oob {
+            return Err(QmpError::no_oob(&self.name));
+        }
+        entry.read(self.arguments.as_ref())
+    }
 }
 
 /// All monitors of the process.
@@ -139,7 +156,7 @@ impl Monitors {
 
     /// Tells all clients that have negotiated.
     pub fn broadcast(&mut self, event: &Event) {
-        let line = event.line();
+        let line = event::line(event, SystemTime::now());
         for monitor in &mut self.monitors {
             if let Some(session) = &mut monitor.session {
                 session.event(&line);
@@ -178,7 +195,12 @@ impl Monitors {
     ///
     /// # Errors
     /// No descriptor was sent, or the set's id is negative.
-    pub fn add_fd(&mut self, request: &Request, set: Option<i64>, opaque: Option<String>) -> Outcome {
+    pub fn add_fd(
+        &mut self,
+        request: &Request,
+        set: Option<i64>,
+        opaque: Option<String>,
+    ) -> Result<AddFdInfo, QmpError> {
         let descriptor = self.take_descriptor(request)?;
         self.fdsets.add(descriptor, set, opaque)
     }
