@@ -33,19 +33,19 @@ fn kept(queue: u64) -> Kept {
 }
 
 /// Answers every `Build`; refuses the keys that are divisible by ten.
-fn foreman(socket: OwnedFd) {
-    while let Ok((Message::Build(build), _descriptors)) = handover::receive(&socket) {
+fn foreman(socket: &OwnedFd) {
+    while let Ok((Message::Build(build), _descriptors)) = handover::receive(socket) {
         let key = build.queue;
         let refuse = key.is_multiple_of(10);
         let answer = if refuse { Message::Failed(key, Step::Queue, 24) } else { Message::Built(key) };
-        handover::send(&socket, &answer, &[]).unwrap();
+        handover::send(socket, &answer, &[]).unwrap();
     }
 }
 
 #[test]
 fn every_refusal_is_told_and_no_answer_is_left_over() {
     let (attached, theirs) = attached();
-    let foreman = thread::spawn(move || foreman(theirs));
+    let foreman = thread::spawn(move || foreman(&theirs));
     for _round in 0..2 {
         let queues: Vec<Kept> = (1..=100).map(kept).collect();
         let refused = attached.build(queues.iter().map(|kept| kept.on_its_way(false)), soon()).unwrap();

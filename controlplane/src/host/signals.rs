@@ -77,9 +77,11 @@ mod test {
         // Signals are blocked for the thread that collects them, so the test has its own.
         let outcome = std::thread::spawn(|| {
             let mut signals = Signals::collect().unwrap();
+            // SAFETY: no arguments.
+            let this_thread = unsafe { libc::pthread_self() };
             for signal in [libc::SIGHUP, libc::SIGTERM] {
-                // SAFETY: sends a blocked signal to this thread alone.
-                unsafe { libc::pthread_kill(libc::pthread_self(), signal) };
+                // SAFETY: sends a blocked signal to this thread alone, which lives.
+                unsafe { libc::pthread_kill(this_thread, signal) };
             }
             [signals.take(), signals.take(), signals.take()]
         });
