@@ -57,19 +57,19 @@ impl Rest {
 
     /// Has the ring tell when an end has something.
     pub fn watch_receive(&mut self, index: u32, end: &mut End) {
-        if let Some(descriptor) = end.queue.descriptor()
+        if let Some((descriptor, event)) = end.queue.watched(Readiness::Receive)
             && !std::mem::replace(&mut end.watched_receive, true)
         {
-            self.uring.watch(descriptor, Readiness::Receive, tag(index, Readiness::Receive));
+            self.uring.watch(descriptor, event, tag(index, Readiness::Receive));
         }
     }
 
     /// Has the ring tell when an end has room.
     pub fn watch_send(&mut self, index: u32, end: &mut End) {
-        if let Some(descriptor) = end.queue.descriptor()
+        if let Some((descriptor, event)) = end.queue.watched(Readiness::Send)
             && !std::mem::replace(&mut end.watched_send, true)
         {
-            self.uring.watch(descriptor, Readiness::Send, tag(index, Readiness::Send));
+            self.uring.watch(descriptor, event, tag(index, Readiness::Send));
         }
     }
 
@@ -139,6 +139,7 @@ impl Worker {
     fn on_frames(&mut self, index: u32) {
         let Some(end) = self.ends.get_mut(index) else { return };
         end.watched_receive = false;
+        end.queue.disarm(Readiness::Receive);
         if end.state == State::Leaving {
             self.maybe_depart(index);
         } else if end.state == State::Dozing {
@@ -150,11 +151,12 @@ impl Worker {
     fn on_room(&mut self, index: u32) {
         let Some(end) = self.ends.get_mut(index) else { return };
         end.watched_send = false;
+        end.queue.disarm(Readiness::Send);
         if end.state == State::Leaving {
             return self.maybe_depart(index);
         }
         end.queue.drain(&mut self.turn);
-        if !end.queue.has_room() {
+        if end.queue.room() == 0 && !end.queue.arm(Readiness::Send) {
             return self.rest.watch_send(index, end);
         }
         let wire = end.wire;

@@ -12,6 +12,7 @@ use crate::driver::Queue;
 use crate::frame::Burst;
 use crate::rest::Rest;
 use crate::turn::Turn;
+use crate::uring::Readiness;
 use crate::wire::{Outcome, Slab, State, Wires};
 
 /// A data-plane thread.
@@ -57,13 +58,10 @@ impl Worker {
                 Outcome::Moved => {
                     moved = true;
                     self.ends[index].last_frame_ns = self.turn.now_ns;
-                    self.watch_sinks_without_room(index);
+                    self.watch_full_sinks(index);
                 }
                 Outcome::Nothing => self.maybe_doze(place),
-                Outcome::HeldBack => {
-                    self.lay_off(place, State::HeldBack);
-                    self.watch_sinks_without_room(index);
-                }
+                Outcome::HeldBack => self.maybe_hold_back(place),
                 Outcome::Failed(errno) => self.fail(place, errno),
             }
         }
@@ -72,11 +70,27 @@ impl Worker {
 
     #[inline]
     fn maybe_doze(&mut self, place: usize) {
-        let end = &self.ends[self.awake[place]];
-        let idle_ns = self.turn.now_ns.saturating_sub(end.last_frame_ns);
-        if idle_ns >= end.poll_ns && end.poll_ns != u64::MAX {
+        let end = &mut self.ends[self.awake[place]];
+        if end.is_out_of_patience(self.turn.now_ns) && !end.queue.arm(Readiness::Receive) {
             self.lay_off(place, State::Dozing);
         }
+    }
+
+    /// Its sink has no room. If that is seen by looking, we look for as long as we would for frames: a guest
+    /// that is a few microseconds behind should not have to wake us.
+    #[inline]
+    fn maybe_hold_back(&mut self, place: usize) {
+        let index = self.awake[place];
+        let end = &self.ends[index];
+        let sink = self.wires.heads(end.wire).iter().find(|head| **head != index).copied();
+        let Some(sink) = sink else { return };
+        let is_out_of_patience = end.is_out_of_patience(self.turn.now_ns);
+        let sink_end = &mut self.ends[sink];
+        if sink_end.queue.room_is_seen() && !is_out_of_patience || sink_end.queue.arm(Readiness::Send) {
+            return;
+        }
+        self.rest.watch_send(sink, sink_end);
+        self.lay_off(place, State::HeldBack);
     }
 
     /// The end at this place is asked no more.
@@ -96,12 +110,13 @@ impl Worker {
         self.turn.reporter.report(Happening { kind: HappeningKind::QueueFailed, queue, detail });
     }
 
-    /// Whoever hears `index` and has no room is watched until it has.
+    /// Whoever hears `index` and has frames that the kernel would not take is watched until it does.
     #[inline]
-    fn watch_sinks_without_room(&mut self, index: u32) {
+    fn watch_full_sinks(&mut self, index: u32) {
         for head in self.wires.heads(self.ends[index].wire) {
-            if *head != index && !self.ends[*head].queue.has_room() {
-                self.rest.watch_send(*head, &mut self.ends[*head]);
+            let end = &mut self.ends[*head];
+            if *head != index && !end.queue.room_is_seen() && end.queue.room() == 0 {
+                self.rest.watch_send(*head, end);
             }
         }
     }

@@ -3,20 +3,32 @@
 //! A driver moves frames between one kernel object (or nothing) and a burst. It opens nothing: its descriptors
 //! were handed over. One enum holds them all, so that a new driver is one file and two lines here, and the
 //! compiler finds every place that must know it.
+//!
+//! ```text
+//! sink.room() ─► source.receive() ─► sink.send() ─► source.settle()       a pass
+//! arm() ─► the kernel watches ─► disarm()                                 between passes, when idle
+//! ```
+//!
+//! Every sink is done with a frame, sent or copied, when its `send` returns. So that is when a source may have
+//! its memory back, and it needs no loan or completion to tell it: `settle` says how many frames went. What did
+//! not go stays where it is if the source can leave it there (a guest's ring can), and is dropped and counted
+//! if not.
 
 mod null;
 
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
-use framewire_shared::counters::QueueCounters;
+use framewire_shared::counters::{DropReason, QueueCounters};
 use framewire_shared::driver::DriverOptions;
+use framewire_shared::limits::BURST_FRAMES_MAX;
 use rustix::io::Errno;
 
 pub use null::Null;
 
 use crate::frame::Burst;
 use crate::turn::Turn;
+use crate::uring::Readiness;
 
 /// System calls that drivers make, for the data plane's filter.
 pub const SYSTEM_CALLS: &[libc::c_long] = &[];
@@ -56,14 +68,29 @@ pub trait Queue {
     /// `turn.strip`.
     fn receive(&mut self, burst: &mut Burst, turn: &mut Turn) -> Received;
 
-    /// Takes all frames out, oldest first. Called only while there is room. What the outside has no room for
-    /// right now the queue keeps (a copy, in memory of its own) and says so by [`Queue::has_room`]; what can
-    /// never go is dropped and counted.
-    fn send(&mut self, burst: &Burst, turn: &mut Turn);
+    /// What became of the frames received last: the first `taken` have gone, and nobody looks at them any more.
+    /// The others have not; whoever cannot leave them where they came from drops and counts them.
+    fn settle(&mut self, burst: &Burst, taken: usize, turn: &mut Turn) {
+        let _ = turn;
+        if taken < burst.len() {
+            self.counters().drop_frames(DropReason::NoRoom, (burst.len() - taken) as u64);
+        }
+    }
 
-    /// Whether a whole burst may be sent: nothing is kept from before.
-    fn has_room(&self) -> bool {
-        true
+    /// Takes frames out, oldest first, and returns how many of them need no further attention. Called only
+    /// while there is room. A queue may keep what the outside has no room for right now (a copy, in memory of
+    /// its own) and say so by [`Queue::room`]; what can never go is dropped and counted. Both count as taken.
+    fn send(&mut self, burst: &Burst, turn: &mut Turn) -> usize;
+
+    /// How many frames it would take now, as far as it can know.
+    fn room(&mut self) -> usize {
+        BURST_FRAMES_MAX
+    }
+
+    /// Whether room comes to be seen by asking [`Queue::room`] again, since the outside shares memory with us.
+    /// Otherwise only the kernel tells.
+    fn room_is_seen(&self) -> bool {
+        false
     }
 
     /// Tries again to get rid of what was kept, after the outside has told that it has room.
@@ -71,8 +98,25 @@ pub trait Queue {
         let _ = turn;
     }
 
-    /// What to watch for readiness while the queue dozes; none if frames never come from there.
+    /// Asks the outside to tell when there is something to receive, or room to send. Returns whether that is so
+    /// already; then there is nothing to wait for.
+    fn arm(&mut self, readiness: Readiness) -> bool {
+        let _ = readiness;
+        false
+    }
+
+    /// The outside has told, or need not any more.
+    fn disarm(&mut self, readiness: Readiness) {
+        let _ = readiness;
+    }
+
+    /// Its descriptor, if it has one that the kernel can tell about.
     fn descriptor(&self) -> Option<RawFd>;
+
+    /// What to watch, and for what, while the queue waits; none if nothing ever comes from there.
+    fn watched(&self, readiness: Readiness) -> Option<(RawFd, Readiness)> {
+        Some((self.descriptor()?, readiness))
+    }
 
     /// Its line of counters.
     fn counters(&self) -> &'static QueueCounters;
@@ -99,17 +143,35 @@ impl Queue for AnyQueue {
         each!(self, queue => queue.receive(burst, turn))
     }
     #[inline]
-    fn send(&mut self, burst: &Burst, turn: &mut Turn) {
-        each!(self, queue => queue.send(burst, turn));
+    fn settle(&mut self, burst: &Burst, taken: usize, turn: &mut Turn) {
+        each!(self, queue => queue.settle(burst, taken, turn));
     }
-    fn has_room(&self) -> bool {
-        each!(self, queue => queue.has_room())
+    #[inline]
+    fn send(&mut self, burst: &Burst, turn: &mut Turn) -> usize {
+        each!(self, queue => queue.send(burst, turn))
+    }
+    #[inline]
+    fn room(&mut self) -> usize {
+        each!(self, queue => queue.room())
+    }
+    #[inline]
+    fn room_is_seen(&self) -> bool {
+        each!(self, queue => queue.room_is_seen())
     }
     fn drain(&mut self, turn: &mut Turn) {
         each!(self, queue => queue.drain(turn));
     }
+    fn arm(&mut self, readiness: Readiness) -> bool {
+        each!(self, queue => queue.arm(readiness))
+    }
+    fn disarm(&mut self, readiness: Readiness) {
+        each!(self, queue => queue.disarm(readiness));
+    }
     fn descriptor(&self) -> Option<RawFd> {
         each!(self, queue => queue.descriptor())
+    }
+    fn watched(&self, readiness: Readiness) -> Option<(RawFd, Readiness)> {
+        each!(self, queue => queue.watched(readiness))
     }
     fn counters(&self) -> &'static QueueCounters {
         each!(self, queue => queue.counters())

@@ -28,11 +28,16 @@ pub struct Frame {
 pub struct Burst {
     frames: Vec<Frame>,
     segments: Vec<Segment>,
+    limit: usize,
 }
 
 impl Default for Burst {
     fn default() -> Self {
-        Burst { frames: Vec::with_capacity(BURST_FRAMES_MAX), segments: Vec::with_capacity(SEGMENTS_MAX) }
+        Burst {
+            frames: Vec::with_capacity(BURST_FRAMES_MAX),
+            segments: Vec::with_capacity(SEGMENTS_MAX),
+            limit: BURST_FRAMES_MAX,
+        }
     }
 }
 
@@ -45,6 +50,12 @@ impl Burst {
     pub fn clear(&mut self) {
         self.frames.clear();
         self.segments.clear();
+    }
+
+    /// How many frames whoever fills it should stop at: what the sink has room for.
+    #[inline]
+    pub fn limit(&mut self, frames: usize) {
+        self.limit = frames.min(BURST_FRAMES_MAX);
     }
 
     /// How many frames there are.
@@ -65,17 +76,18 @@ impl Burst {
     #[inline]
     #[must_use]
     pub fn has_room(&self, segments: usize) -> bool {
-        self.frames.len() < BURST_FRAMES_MAX && self.segments.len() + segments <= SEGMENTS_MAX
+        self.frames.len() < self.limit && self.segments.len() + segments <= SEGMENTS_MAX
     }
 
     /// Adds a frame. `headroom` bytes before its first segment may be written by a sink while it sends it.
     ///
     /// # Panics
-    /// If there is no room for it.
+    /// If there is no place for it, whatever the limit.
     #[inline]
     pub fn push(&mut self, segments: &[Segment], offload: Offload, headroom: usize) {
-        assert!(self.has_room(segments.len()), "a burst overflows");
         let first = self.segments.len();
+        let fits = self.frames.len() < BURST_FRAMES_MAX && first + segments.len() <= SEGMENTS_MAX;
+        assert!(fits, "a burst overflows");
         self.segments.extend_from_slice(segments);
         let len: usize = segments.iter().map(Segment::len).sum();
         self.frames.push(Frame {

@@ -1,4 +1,5 @@
-//! Two ports that are each other's peer. A cable never drops: a source whose sink has no room is not asked.
+//! Two ports that are each other's peer. A cable never drops: a source is asked for as much as its sink has
+//! room for, and learns what the sink took in the end.
 
 use super::Outcome;
 use crate::driver::{Queue, Received};
@@ -13,21 +14,25 @@ pub(super) fn pass(
     burst: &mut Burst,
     turn: &mut Turn,
 ) -> Outcome {
-    if !sink.has_room() {
+    let room = sink.room();
+    if room == 0 {
         source.counters().held_back.add(1);
         return Outcome::HeldBack;
     }
-    let outcome = receive(source, burst, turn);
-    if outcome == Outcome::Moved {
-        sink.send(burst, turn);
+    let outcome = receive(source, room, burst, turn);
+    if outcome != Outcome::Moved {
+        return outcome;
     }
-    outcome
+    let taken = sink.send(burst, turn);
+    source.settle(burst, taken, turn);
+    if taken == 0 { Outcome::HeldBack } else { Outcome::Moved }
 }
 
-/// Fills `burst`, over whatever the strip held before.
+/// Fills `burst` with up to `limit` frames, over whatever the strip held before.
 #[inline]
-pub(super) fn receive(source: &mut impl Queue, burst: &mut Burst, turn: &mut Turn) -> Outcome {
+pub(super) fn receive(source: &mut impl Queue, limit: usize, burst: &mut Burst, turn: &mut Turn) -> Outcome {
     turn.strip.clear();
+    burst.limit(limit);
     match source.receive(burst, turn) {
         Received::Frames => Outcome::Moved,
         Received::Nothing => Outcome::Nothing,

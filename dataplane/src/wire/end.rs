@@ -6,7 +6,7 @@ use crate::driver::AnyQueue;
 ///
 /// ```text
 /// Awake ──nothing for poll-us──► Dozing ──the kernel tells──► Awake
-/// Awake ──its sink has no room──► HeldBack ──it has again──► Awake
+/// Awake ──its sink has no room (a guest: for poll-us)──► HeldBack ──it has again──► Awake
 /// Awake ──its descriptor failed──► Failed (for good)
 /// any ──the plan no longer mentions it──► Leaving (until nothing of it is in flight)
 /// ```
@@ -68,6 +68,13 @@ impl End {
             watched_receive: false,
             watched_send: false,
         }
+    }
+
+    /// Whether it had nothing for as long as it is to be polled.
+    #[inline]
+    #[must_use]
+    pub fn is_out_of_patience(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.last_frame_ns) >= self.poll_ns && self.poll_ns != u64::MAX
     }
 
     /// Whether nothing in the kernel refers to it.

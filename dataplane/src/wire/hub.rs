@@ -1,8 +1,9 @@
 //! More than two ports that all hear each other. A hub never loops onto itself: the side that a frame came
 //! from does not get it back. It never holds back either, since one slow listener would stop all others: a
-//! listener without room loses the burst, and that is counted there.
+//! listener without room loses frames, and that is counted there.
 
 use framewire_shared::counters::DropReason;
+use framewire_shared::limits::BURST_FRAMES_MAX;
 
 use super::{Outcome, Slab, cable};
 use crate::driver::Queue;
@@ -18,17 +19,17 @@ pub(super) fn flood(
     burst: &mut Burst,
     turn: &mut Turn,
 ) -> Outcome {
-    let outcome = cable::receive(ends[index].queue.as_mut(), burst, turn);
+    let outcome = cable::receive(ends[index].queue.as_mut(), BURST_FRAMES_MAX, burst, turn);
     if outcome != Outcome::Moved {
         return outcome;
     }
     for (_side, head) in (0u32..).zip(heads).filter(|(other, _head)| *other != side) {
         let listener = ends[*head].queue.as_mut();
-        if listener.has_room() {
-            listener.send(burst, turn);
-        } else {
-            listener.counters().drop_frames(DropReason::NoRoom, burst.len() as u64);
+        let taken = if listener.room() > 0 { listener.send(burst, turn) } else { 0 };
+        if taken < burst.len() {
+            listener.counters().drop_frames(DropReason::NoRoom, (burst.len() - taken) as u64);
         }
     }
+    ends[index].queue.settle(burst, burst.len(), turn);
     outcome
 }

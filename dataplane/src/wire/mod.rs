@@ -12,7 +12,7 @@ pub use end::{End, State};
 pub use slab::Slab;
 
 use framewire_shared::counters::DropReason;
-use framewire_shared::limits::{ENDS_MAX, WIRES_MAX};
+use framewire_shared::limits::{BURST_FRAMES_MAX, ENDS_MAX, WIRES_MAX};
 
 use crate::driver::Queue;
 use crate::frame::Burst;
@@ -47,7 +47,7 @@ pub enum Outcome {
     Moved,
     /// There were none.
     Nothing,
-    /// The sink has no room; the source was not asked.
+    /// The sink has no room; the source keeps what it has.
     HeldBack,
     /// The source's descriptor failed for good (errno).
     Failed(i32),
@@ -144,7 +144,10 @@ impl Wires {
 
 /// Nobody hears it: received, counted and forgotten, as QEMU does.
 fn discard(source: &mut impl Queue, reason: DropReason, burst: &mut Burst, turn: &mut Turn) -> Outcome {
-    let outcome = cable::receive(source, burst, turn);
+    let outcome = cable::receive(source, BURST_FRAMES_MAX, burst, turn);
     source.counters().drop_frames(reason, burst.len() as u64);
+    if outcome == Outcome::Moved {
+        source.settle(burst, burst.len(), turn);
+    }
     outcome
 }
