@@ -4,12 +4,15 @@
 //! pass: describing a frame allocates nothing. A sink only reads a burst, so that a hub can show the same one
 //! to every listener.
 
+use std::ops::Range;
+
 use framewire_shared::limits::BURST_FRAMES_MAX;
 
+use super::cursor::Cursor;
 use super::{Offload, Segment};
 
 /// Segments of a whole burst. A frame cut out of a large one has two; one that a guest scattered, many.
-const SEGMENTS_MAX: usize = 1024;
+pub const SEGMENTS_MAX: usize = 1024;
 
 /// One Ethernet frame.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +24,22 @@ pub struct Frame {
     pub len: u32,
     /// What is still to be done to it.
     pub offload: Offload,
+}
+
+impl Frame {
+    /// How many bytes before its first segment may be written.
+    #[inline]
+    #[must_use]
+    pub fn headroom(&self) -> usize {
+        usize::from(self.headroom)
+    }
+
+    /// The places of its segments among those of its burst.
+    #[inline]
+    #[must_use]
+    pub fn places(&self) -> Range<usize> {
+        usize::from(self.first)..usize::from(self.first) + usize::from(self.count)
+    }
 }
 
 /// Frames of one source, oldest first.
@@ -99,6 +118,24 @@ impl Burst {
         });
     }
 
+    /// Adds a frame of `head` and the next `len` bytes at `rest`, which moves past them. Nothing is left to
+    /// be done to it, and nobody may write before its first segment. The caller has asked whether there is
+    /// room.
+    #[inline]
+    pub fn push_joined(&mut self, head: Segment, rest: &mut Cursor<'_>, len: usize) {
+        debug_assert!(self.has_room(1 + rest.pieces(len)), "a burst overflows");
+        let first = self.segments.len();
+        self.segments.push(head);
+        self.segments.extend(rest.parts(len));
+        self.frames.push(Frame {
+            first: small(first),
+            count: small(self.segments.len() - first),
+            headroom: 0,
+            len: u32::try_from(head.len() + len).expect("FRAME_BYTES_MAX bounds it"),
+            offload: Offload::default(),
+        });
+    }
+
     /// The frames, oldest first.
     #[inline]
     #[must_use]
@@ -110,7 +147,14 @@ impl Burst {
     #[inline]
     #[must_use]
     pub fn segments(&self, frame: &Frame) -> &[Segment] {
-        &self.segments[usize::from(frame.first)..][..usize::from(frame.count)]
+        &self.segments[frame.places()]
+    }
+
+    /// The segments of all frames, in their order.
+    #[inline]
+    #[must_use]
+    pub fn all_segments(&self) -> &[Segment] {
+        &self.segments
     }
 
     /// The whole frame with `header` in front as one segment, if it is of one piece and has the headroom.

@@ -5,11 +5,18 @@
 //! arrived: in the worker's [`Strip`].
 
 mod burst;
+mod checksum;
+mod cursor;
+mod headers;
+mod lowering;
 pub mod offload;
 mod segment;
+mod segmenter;
 mod strip;
 
-pub use burst::{Burst, Frame};
+pub use burst::{Burst, Frame, SEGMENTS_MAX};
+pub use cursor::Cursor;
+pub use lowering::{Batch, Progress, lower};
 pub use offload::Offload;
-pub use segment::Segment;
+pub use segment::{Segment, SegmentList};
 pub use strip::{HEADROOM_BYTES, Landing, Strip};

@@ -4,6 +4,8 @@
 //! it. Whoever makes one vouches for its bytes until the pass that carries it has ended; the worker's loop
 //! ends a pass before any memory is given back or used again.
 
+use super::checksum::{BLOCK_BYTES, Sum};
+
 /// Laid out as `struct iovec`, so that a list of segments is what `writev` takes.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -63,5 +65,91 @@ impl Segment {
         assert_eq!(part.len, bytes.len(), "writing past a segment");
         // SAFETY: `new`'s caller vouched for the bytes, and that nobody holds a reference to them.
         unsafe { part.base.copy_from_nonoverlapping(bytes.as_ptr(), part.len) };
+    }
+
+    /// Copies all of it to `at` in `into`, which is other memory.
+    ///
+    /// # Panics
+    /// If it does not fit.
+    pub fn copy_to(&self, into: &Segment, at: usize) {
+        let part = into.part(at, self.len);
+        assert_eq!(part.len, self.len, "copying past a segment");
+        // SAFETY: `new`'s callers vouched for the bytes of both; `copy` allows that they overlap.
+        unsafe { part.base.copy_from(self.base, self.len) };
+    }
+
+    /// Its bytes added up.
+    #[inline]
+    #[must_use]
+    pub fn sum(&self) -> Sum {
+        let blocks = self.len / BLOCK_BYTES;
+        let each = (0..blocks).map(|block| {
+            let base = self.base.wrapping_add(block * BLOCK_BYTES).cast::<[u8; BLOCK_BYTES]>();
+            // SAFETY: the block lies within the segment, for which `new`'s caller vouched; bytes have no
+            // alignment.
+            unsafe { base.read() }
+        });
+        let mut rest = [0; BLOCK_BYTES];
+        let rest_bytes = self.read(blocks * BLOCK_BYTES, &mut rest);
+        Sum::of_blocks(each, &rest[..rest_bytes])
+    }
+
+    /// Both as one, if `next` begins where this ends.
+    #[inline]
+    #[must_use]
+    pub fn merged(&self, next: &Segment) -> Option<Segment> {
+        (self.base.wrapping_add(self.len) == next.base)
+            .then_some(Segment { base: self.base, len: self.len + next.len })
+    }
+}
+
+/// Segments in a row, for one system call. Keeps its room when it is cleared.
+#[derive(Debug)]
+pub struct SegmentList(Vec<Segment>);
+
+// SAFETY: as with a burst: a list is cleared before it is filled, used and forgotten within one pass, and
+// only between passes is its worker moved to its thread.
+unsafe impl Send for SegmentList {}
+
+impl SegmentList {
+    /// With room for `segments`.
+    #[must_use]
+    pub fn with_capacity(segments: usize) -> Self {
+        SegmentList(Vec::with_capacity(segments))
+    }
+
+    /// Forgets all.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// All of them.
+    #[inline]
+    #[must_use]
+    pub fn all(&self) -> &[Segment] {
+        &self.0
+    }
+
+    /// Whether `segments` more fit.
+    #[inline]
+    #[must_use]
+    pub fn has_room(&self, segments: usize) -> bool {
+        self.0.len() + segments <= self.0.capacity()
+    }
+
+    /// Adds one; as part of the last one, if that has place `from` or a later one and it begins where that
+    /// ends.
+    #[inline]
+    pub fn push(&mut self, from: usize, segment: Segment) {
+        debug_assert!(self.has_room(1), "a list never grows");
+        if self.0.len() > from
+            && let Some(last) = self.0.last_mut()
+            && let Some(merged) = last.merged(&segment)
+        {
+            *last = merged;
+            return;
+        }
+        self.0.push(segment);
     }
 }
