@@ -175,3 +175,6 @@ pub fn schema() -> Vec<SchemaInfo> {
     Event::describe_all(&mut schema);
     schema.finish()
 }
+
+#[cfg(test)]
+mod test;

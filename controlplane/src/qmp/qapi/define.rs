@@ -104,7 +104,7 @@ macro_rules! object {
             fn shape(schema: &mut $crate::qmp::qapi::Schema) -> $crate::qmp::qapi::schema::Shape {
                 let mut shape = $crate::qmp::qapi::schema::Shape {
                     members: vec![$(
-                        <$type as $crate::qmp::qapi::Member>::describe(
+                        <$type as $crate::qmp::qapi::Member>::entry(
                             $crate::qmp::qapi::define::wire_name!($field $($wire)?), &[$($($feature),+)?], schema,
                         ),
                     )*],

@@ -49,7 +49,7 @@ pub trait Member: Sized {
     fn put(&self, name: &'static str, object: &mut Map<String, Value>);
 
     /// The member as the schema lists it.
-    fn describe(name: &'static str, features: &[&'static str], schema: &mut Schema) -> SchemaMember;
+    fn entry(name: &'static str, features: &[&'static str], schema: &mut Schema) -> SchemaMember;
 }
 
 impl<T: QapiType> Member for T {
@@ -64,7 +64,7 @@ impl<T: QapiType> Member for T {
         object.insert(name.to_owned(), self.print());
     }
 
-    fn describe(name: &'static str, features: &[&'static str], schema: &mut Schema) -> SchemaMember {
+    fn entry(name: &'static str, features: &[&'static str], schema: &mut Schema) -> SchemaMember {
         SchemaMember::mandatory(name, T::describe(schema), features)
     }
 }
@@ -80,7 +80,7 @@ impl<T: QapiType> Member for Option<T> {
         }
     }
 
-    fn describe(name: &'static str, features: &[&'static str], schema: &mut Schema) -> SchemaMember {
+    fn entry(name: &'static str, features: &[&'static str], schema: &mut Schema) -> SchemaMember {
         SchemaMember::optional(name, T::describe(schema), features)
     }
 }
@@ -185,3 +185,6 @@ impl<T: Object> Object for Box<T> {
         T::shape(schema)
     }
 }
+
+#[cfg(test)]
+mod test;

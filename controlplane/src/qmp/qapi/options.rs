@@ -191,3 +191,6 @@ fn list(object: &mut Map<String, Value>, prefix: &str) -> Result<Value, QmpError
     };
     (0..count).map(element).collect::<Result<Vec<Value>, QmpError>>().map(Value::Array)
 }
+
+#[cfg(test)]
+mod test;

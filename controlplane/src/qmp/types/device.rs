@@ -17,9 +17,9 @@ pub struct DeviceAdd(pub Map<String, Value>);
 impl DeviceAdd {
     fn shape(schema: &mut Schema) -> Shape {
         let members = vec![
-            <String as Member>::describe("driver", &[], schema),
-            <Option<String> as Member>::describe("bus", &[], schema),
-            <Option<String> as Member>::describe("id", &[], schema),
+            <String as Member>::entry("driver", &[], schema),
+            <Option<String> as Member>::entry("bus", &[], schema),
+            <Option<String> as Member>::entry("id", &[], schema),
         ];
         Shape { members, ..Shape::default() }
     }
