@@ -1,0 +1,6 @@
+//! The machine: namespaces of one's own, pinned processes, and who had the processor.
+
+pub mod launch;
+pub mod processes;
+pub mod sandbox;
+pub mod schedule;
