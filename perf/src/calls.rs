@@ -9,6 +9,9 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 const PACKET_FAMILY: libc::sa_family_t = 17;
 const _: () = assert!(PACKET_FAMILY as libc::c_int == libc::AF_PACKET);
 
+/// From `linux/if_packet.h`; libc does not have it.
+const PACKET_VNET_HDR: libc::c_int = 15;
+
 /// Options that take an int and that rustix does not know.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum IntOption {
@@ -18,6 +21,8 @@ pub(crate) enum IntOption {
     UdpGro,
     /// Frames go to the driver without queueing.
     PacketQdiscBypass,
+    /// Each frame sent or received has a `virtio_net_hdr` before it.
+    PacketVnetHeader,
     /// What this host sends on the interface is not received.
     PacketIgnoreOutgoing,
 }
@@ -28,6 +33,7 @@ impl IntOption {
             IntOption::UdpSegment(size) => (libc::IPPROTO_UDP, libc::UDP_SEGMENT, libc::c_int::from(size)),
             IntOption::UdpGro => (libc::IPPROTO_UDP, libc::UDP_GRO, 1),
             IntOption::PacketQdiscBypass => (libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1),
+            IntOption::PacketVnetHeader => (libc::SOL_PACKET, PACKET_VNET_HDR, 1),
             IntOption::PacketIgnoreOutgoing => (libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1),
         }
     }
@@ -56,19 +62,27 @@ pub(crate) fn bind_to_interface(socket: BorrowedFd<'_>, interface: u32, ethertyp
     checked(answer)
 }
 
-/// Gives this process its own network and mounts, and its children their own process numbers.
-pub(crate) fn unshare_namespaces() -> io::Result<()> {
-    use rustix::thread::{UnshareFlags, unshare_unsafe};
-    let flags = UnshareFlags::NEWNET | UnshareFlags::NEWNS | UnshareFlags::NEWPID;
-    // SAFETY: only unsharing the descriptor table can invalidate descriptors, and that flag is not among these.
-    unsafe { unshare_unsafe(flags) }.map_err(Into::into)
+/// What a process can have of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Namespaces {
+    /// Process numbers: its children's, not its own.
+    Processes,
+    /// Network and mounts.
+    NetworkAndMounts,
+    /// The network.
+    Network,
 }
 
-/// Gives this process its own network.
-pub(crate) fn unshare_network() -> io::Result<()> {
+/// Gives this process its own.
+pub(crate) fn unshare(namespaces: Namespaces) -> io::Result<()> {
     use rustix::thread::{UnshareFlags, unshare_unsafe};
-    // SAFETY: as above, the descriptor table stays shared.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.map_err(Into::into)
+    let flags = match namespaces {
+        Namespaces::Processes => UnshareFlags::NEWPID,
+        Namespaces::NetworkAndMounts => UnshareFlags::NEWNET | UnshareFlags::NEWNS,
+        Namespaces::Network => UnshareFlags::NEWNET,
+    };
+    // SAFETY: only unsharing the descriptor table can invalidate descriptors, and that flag is not among these.
+    unsafe { unshare_unsafe(flags) }.map_err(Into::into)
 }
 
 fn len_of<T>(value: &T) -> libc::socklen_t {

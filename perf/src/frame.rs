@@ -4,8 +4,8 @@
 //! delivers half of one looks fast. So every frame says which one it is and proves that it is whole:
 //!
 //! ```text
-//! one flow     | Ethernet, type 0x88b5 | magic 4 | sequence 8 | check 4 | payload ... | tail 4 |
-//! many flows   | Ethernet, IPv4, UDP   | magic 4 | sequence 8 | check 4 | payload ... | tail 4 |
+//! bare   | Ethernet, type 0x88b5 | magic 4 | sequence 8 | check 4 | payload ... | tail 4 |
+//! UDP    | Ethernet, IPv4, UDP   | magic 4 | sequence 8 | check 4 | payload ... | tail 4 |
 //! ```
 //!
 //! *check* covers the payload's bytes and their places, the sequence number and the length; *tail* repeats the
@@ -13,15 +13,17 @@
 //! The payload is the same in every frame of one size: its sum is taken once, and a sender writes 20 bytes a
 //! frame only. A new payload for each frame was rejected: filling it costs the generator more than sending it.
 //!
-//! The flow is not written anywhere: it is `sequence % flows`, and shows as the UDP source port.
+//! UDP frames can belong to several flows. The flow is not written anywhere: it is `sequence % flows`, and shows as
+//! the UDP source port.
 
 const MAGIC: u32 = 0x4652_5750;
-/// The type of frames of one flow: kept for experiments by IEEE 802, so no network stack looks at them.
+/// The type of bare frames: kept for experiments by IEEE 802, so no network stack looks at them.
 pub const ETHERTYPE_EXPERIMENT: u16 = 0x88b5;
-/// The type of frames of many flows.
+/// The type of UDP frames.
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERNET_LEN: usize = 14;
-const UDP_HEADERS_LEN: usize = ETHERNET_LEN + 20 + 8;
+/// Ethernet, IPv4 and UDP.
+pub(crate) const UDP_HEADERS_LEN: usize = ETHERNET_LEN + 20 + 8;
 const STAMP_LEN: usize = 16;
 const TAIL_LEN: usize = 4;
 const DISCARD_PORT: u16 = 9;
@@ -54,19 +56,35 @@ impl Side {
     }
 }
 
+/// What is before the part that is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// An Ethernet header that no network stack looks behind.
+    Bare,
+    /// Ethernet, IPv4 and UDP headers.
+    Udp,
+}
+
 /// What all frames of one run have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     /// Bytes on the wire, without the frame check sequence.
     pub size: usize,
-    /// How many flows the frames belong to in turn.
+    /// What they begin with.
+    pub layout: Layout,
+    /// How many flows the frames belong to in turn; bare ones have only one.
     pub flows: u16,
 }
 
 impl Shape {
-    /// Frames of one flow.
-    pub fn of_size(size: usize) -> Self {
-        Shape { size, flows: 1 }
+    /// Bare frames.
+    pub fn bare(size: usize) -> Self {
+        Shape { size, layout: Layout::Bare, flows: 1 }
+    }
+
+    /// UDP frames of some flows.
+    pub fn udp(size: usize, flows: u16) -> Self {
+        Shape { size, layout: Layout::Udp, flows: flows.max(1) }
     }
 
     /// The smallest size that holds everything a frame must carry.
@@ -76,11 +94,17 @@ impl Shape {
 
     /// The Ethernet type of these frames.
     pub fn ethertype(self) -> u16 {
-        if self.flows > 1 { ETHERTYPE_IPV4 } else { ETHERTYPE_EXPERIMENT }
+        match self.layout {
+            Layout::Bare => ETHERTYPE_EXPERIMENT,
+            Layout::Udp => ETHERTYPE_IPV4,
+        }
     }
 
     fn headers_len(self) -> usize {
-        if self.flows > 1 { UDP_HEADERS_LEN } else { ETHERNET_LEN }
+        match self.layout {
+            Layout::Bare => ETHERNET_LEN,
+            Layout::Udp => UDP_HEADERS_LEN,
+        }
     }
 }
 
@@ -104,11 +128,14 @@ impl Template {
             shape.size
         );
         let mut bytes: Vec<u8> = (0..shape.size).map(filler).collect();
-        bytes[..6].copy_from_slice(&side.peer().mac());
-        bytes[6..12].copy_from_slice(&side.mac());
-        bytes[12..14].copy_from_slice(&shape.ethertype().to_be_bytes());
-        if shape.flows > 1 {
-            write_udp_headers(&mut bytes, side);
+        match shape.layout {
+            Layout::Bare => {
+                bytes[..ETHERNET_LEN].copy_from_slice(&ethernet_header(side, ETHERTYPE_EXPERIMENT));
+            }
+            Layout::Udp => {
+                let headers = udp_headers(side, shape.size - UDP_HEADERS_LEN);
+                bytes[..UDP_HEADERS_LEN].copy_from_slice(&headers);
+            }
         }
         let stamp_at = shape.headers_len();
         bytes[stamp_at..stamp_at + 4].copy_from_slice(&MAGIC.to_be_bytes());
@@ -121,14 +148,23 @@ impl Template {
         &self.bytes
     }
 
+    /// The part of it behind the headers.
+    pub fn body(&self) -> &[u8] {
+        &self.bytes[self.shape.headers_len()..]
+    }
+
+    /// Makes `body`, a copy of [`Self::body`], the one of the frame numbered `sequence`.
+    pub fn stamp_body(&self, body: &mut [u8], sequence: u64) {
+        let check = check(self.payload_sum, sequence, self.bytes.len());
+        body[4..12].copy_from_slice(&sequence.to_be_bytes());
+        body[12..16].copy_from_slice(&check.to_be_bytes());
+        let tail_at = body.len() - TAIL_LEN;
+        body[tail_at..].copy_from_slice(&tail(sequence).to_be_bytes());
+    }
+
     /// Makes `frame`, a copy of [`Self::bytes`], the one numbered `sequence`.
     pub fn stamp(&self, frame: &mut [u8], sequence: u64) {
-        let stamp_at = self.shape.headers_len();
-        let check = check(self.payload_sum, sequence, frame.len());
-        frame[stamp_at + 4..stamp_at + 12].copy_from_slice(&sequence.to_be_bytes());
-        frame[stamp_at + 12..stamp_at + 16].copy_from_slice(&check.to_be_bytes());
-        let tail_at = frame.len() - TAIL_LEN;
-        frame[tail_at..].copy_from_slice(&tail(sequence).to_be_bytes());
+        self.stamp_body(&mut frame[self.shape.headers_len()..], sequence);
         if self.shape.flows > 1 {
             let flow = u16::try_from(sequence % u64::from(self.shape.flows)).unwrap_or(0);
             frame[34..36].copy_from_slice(&(FIRST_FLOW_PORT + flow).to_be_bytes());
@@ -173,24 +209,41 @@ fn stamp_offset(frame: &[u8]) -> Option<usize> {
     }
 }
 
-/// IPv4 and UDP headers between two addresses kept for documentation; the UDP checksum is left out (zero), so
-/// that changing the port of a flow needs no new one.
-fn write_udp_headers(bytes: &mut [u8], side: Side) {
-    let ip_len = u16::try_from(bytes.len() - ETHERNET_LEN).unwrap_or(u16::MAX);
+fn ethernet_header(side: Side, ethertype: u16) -> [u8; ETHERNET_LEN] {
+    let mut header = [0; ETHERNET_LEN];
+    header[..6].copy_from_slice(&side.peer().mac());
+    header[6..12].copy_from_slice(&side.mac());
+    header[12..].copy_from_slice(&ethertype.to_be_bytes());
+    header
+}
+
+/// Ethernet, IPv4 and UDP headers between two addresses kept for documentation. The UDP checksum is left out (zero),
+/// so that changing the port of a flow needs no new one.
+pub(crate) fn udp_headers(side: Side, payload_len: usize) -> [u8; UDP_HEADERS_LEN] {
+    let udp_len = u16::try_from(payload_len + 8).unwrap_or(u16::MAX);
     let (from, to) = (side.mac()[5], side.peer().mac()[5]);
-    let ip = &mut bytes[ETHERNET_LEN..];
+    let mut headers = [0; UDP_HEADERS_LEN];
+    headers[..ETHERNET_LEN].copy_from_slice(&ethernet_header(side, ETHERTYPE_IPV4));
+    let ip = &mut headers[ETHERNET_LEN..];
     ip[..12].copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0]);
-    ip[2..4].copy_from_slice(&ip_len.to_be_bytes());
+    ip[2..4].copy_from_slice(&udp_len.saturating_add(20).to_be_bytes());
     ip[12..20].copy_from_slice(&[192, 0, 2, from, 192, 0, 2, to]);
-    let header_sum: u32 =
-        ip[..20].chunks_exact(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
-    let folded = (header_sum & 0xffff) + (header_sum >> 16);
-    let checksum = !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap_or(0);
+    let checksum = !ones_complement_sum(&ip[..20], 0);
     ip[10..12].copy_from_slice(&checksum.to_be_bytes());
     ip[20..22].copy_from_slice(&FIRST_FLOW_PORT.to_be_bytes());
     ip[22..24].copy_from_slice(&DISCARD_PORT.to_be_bytes());
-    ip[24..26].copy_from_slice(&(ip_len - 20).to_be_bytes());
-    ip[26..28].copy_from_slice(&[0, 0]);
+    ip[24..26].copy_from_slice(&udp_len.to_be_bytes());
+    headers
+}
+
+/// The sum that Internet checksums are the complement of.
+pub(crate) fn ones_complement_sum(bytes: &[u8], start: u32) -> u16 {
+    let pairs = bytes.chunks_exact(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+    let mut sum = start + pairs.sum::<u32>();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    u16::try_from(sum).expect("folded to 16 bits")
 }
 
 /// The payload's byte at `place`: no byte is like its neighbours, so shifted data does not pass for good.
@@ -241,7 +294,7 @@ mod test {
 
     #[test]
     fn stamped_frame_is_whole() {
-        for shape in [Shape::of_size(64), Shape::of_size(1500), Shape { size: 64, flows: 16 }] {
+        for shape in [Shape::bare(64), Shape::bare(1500), Shape::udp(64, 16)] {
             for sequence in [0, 1, 0xffff_ffff, 0x1_0000_0000, u64::MAX] {
                 assert_eq!(judge(&stamped(shape, sequence)), Verdict::Whole { sequence });
             }
@@ -250,7 +303,7 @@ mod test {
 
     #[test]
     fn every_flipped_payload_bit_is_noticed() {
-        let good = stamped(Shape::of_size(129), 77);
+        let good = stamped(Shape::bare(129), 77);
         for at in ETHERNET_LEN + 4..good.len() {
             for bit in 0..8 {
                 let mut bad = good.clone();
@@ -262,7 +315,7 @@ mod test {
 
     #[test]
     fn swapped_segments_are_noticed() {
-        let mut frame = stamped(Shape::of_size(1500), 5);
+        let mut frame = stamped(Shape::bare(1500), 5);
         let (left, right) = frame[100..1124].split_at_mut(512);
         left.swap_with_slice(right);
         assert_eq!(judge(&frame), Verdict::Corrupt);
@@ -270,14 +323,14 @@ mod test {
 
     #[test]
     fn halves_of_two_frames_are_noticed() {
-        let mut frame = stamped(Shape::of_size(1500), 5);
-        frame[750..].copy_from_slice(&stamped(Shape::of_size(1500), 6)[750..]);
+        let mut frame = stamped(Shape::bare(1500), 5);
+        frame[750..].copy_from_slice(&stamped(Shape::bare(1500), 6)[750..]);
         assert_eq!(judge(&frame), Verdict::Corrupt);
     }
 
     #[test]
     fn cut_frame_is_noticed() {
-        let frame = stamped(Shape::of_size(1500), 5);
+        let frame = stamped(Shape::bare(1500), 5);
         assert_eq!(judge(&frame[..1400]), Verdict::Corrupt);
         assert_eq!(judge(&frame[..20]), Verdict::Foreign);
     }
@@ -292,12 +345,11 @@ mod test {
 
     #[test]
     fn flows_differ_in_the_source_port_and_the_header_checksum_holds() {
-        let shape = Shape { size: 64, flows: 4 };
+        let shape = Shape::udp(64, 4);
         let ports: Vec<u16> =
             (0..5).map(|n| u16::from_be_bytes(stamped(shape, n)[34..36].try_into().unwrap())).collect();
         assert_eq!(ports, [10_000, 10_001, 10_002, 10_003, 10_000]);
         let frame = stamped(shape, 3);
-        let sum: u32 = frame[14..34].chunks_exact(2).map(|p| u32::from(p[0]) << 8 | u32::from(p[1])).sum();
-        assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
+        assert_eq!(ones_complement_sum(&frame[14..34], 0), 0xffff);
     }
 }

@@ -4,6 +4,8 @@
 //! [`load`] drives it; [`device`] starts one; [`compare`] puts two side by side. README.md tells how a number is made.
 
 mod calls;
+pub mod compare;
+pub mod device;
 pub mod endpoint;
 pub mod error;
 pub mod frame;
@@ -11,4 +13,5 @@ pub mod host;
 pub mod load;
 mod mmsg;
 mod records;
+pub mod report;
 pub mod tally;

@@ -55,7 +55,7 @@ mod test {
 
     #[test]
     fn records_are_numbered_and_keep_their_prefix() {
-        let mut records = Records::new(Template::new(Shape::of_size(64), Side::A), &[9, 8], 4);
+        let mut records = Records::new(Template::new(Shape::bare(64), Side::A), &[9, 8], 4);
         assert_eq!((records.count(), records.record_len()), (4, 66));
         let stamped = records.stamp(41, 3);
         assert_eq!(stamped.len(), 3 * 66);

@@ -6,6 +6,7 @@
 mod datagram;
 mod interface_counter;
 mod packet;
+mod segmented_packet;
 mod segmented_udp;
 mod stream;
 mod udp;
@@ -67,6 +68,8 @@ pub enum Address {
     Packet {
         /// The interface's name.
         interface: String,
+        /// Whether runs of frames are sent as one that the kernel cuts.
+        segmented: bool,
     },
     /// A sink that reads nothing: the interface's own counter of frames received.
     InterfaceCounter {
@@ -91,7 +94,9 @@ impl Address {
             ["unixd", local, remote] => Address::UnixDatagram { local: local.into(), remote: remote.into() },
             ["stream", path] => Address::UnixStream { path: path.into() },
             ["tcp", host, port] => Address::Tcp { remote: format!("{host}:{port}") },
-            ["packet", interface] => Address::Packet { interface: interface.into() },
+            [kind @ ("packet" | "packetgso"), interface] => {
+                Address::Packet { interface: interface.into(), segmented: kind == "packetgso" }
+            }
             ["ifrx", interface] => Address::InterfaceCounter { interface: interface.into() },
             _ => return Err(Error::Usage(format!("'{text}' names no endpoint"))),
         };
@@ -117,8 +122,11 @@ impl Address {
             }
             Address::UnixStream { path } => Box::new(stream::open_unix(path, template).doing(doing())?),
             Address::Tcp { remote } => Box::new(stream::open_tcp(remote, template).doing(doing())?),
-            Address::Packet { interface } => {
+            Address::Packet { interface, segmented: false } => {
                 Box::new(packet::open(interface, shape.ethertype(), template).doing(doing())?)
+            }
+            Address::Packet { interface, segmented: true } => {
+                Box::new(segmented_packet::open(interface, shape, side).doing(doing())?)
             }
             Address::InterfaceCounter { interface } => {
                 Box::new(interface_counter::open(interface).doing(doing())?)

@@ -35,7 +35,7 @@ fn udp_frames_cross_whole_plain_and_segmented_in_any_mix() {
     {
         for size in [64, 1500] {
             let (left, right) = (port(), port());
-            let shape = Shape::of_size(size);
+            let shape = Shape::bare(size);
             let a = Address::parse(&format!("{left_kind}:127.0.0.1:{left}:127.0.0.1:{right}")).unwrap();
             let b = Address::parse(&format!("{right_kind}:127.0.0.1:{right}:127.0.0.1:{left}")).unwrap();
             let mut a = a.open(shape, Side::A).unwrap();
@@ -51,7 +51,7 @@ fn unix_datagrams_cross_whole() {
     let folder = std::env::temp_dir().join(format!("framewire-perf-unixd-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let (left, right) = (folder.join("a"), folder.join("b"));
-    let shape = Shape::of_size(1500);
+    let shape = Shape::bare(1500);
     let (left, right) = (left.display().to_string(), right.display().to_string());
     // Each waits for the other's path: one of them must open in a thread of its own.
     let (a, b) = std::thread::scope(|scope| {
@@ -70,7 +70,7 @@ fn stream_frames_cross_whole_however_they_are_cut() {
     use std::net::{TcpListener, TcpStream};
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let shape = Shape::of_size(1500);
+    let shape = Shape::bare(1500);
     let mut a = Address::parse(&format!("tcp:127.0.0.1:{port}")).unwrap().open(shape, Side::A).unwrap();
     let (mut device, _) = listener.accept().unwrap();
     let mut back = TcpStream::connect(device.local_addr().unwrap()).unwrap();

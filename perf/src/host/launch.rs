@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
-use crate::calls;
+use crate::calls::{self, Namespaces};
 use crate::error::{Doing as _, Error, Result};
 use crate::host::schedule;
 
@@ -167,7 +167,7 @@ fn prepare(args: &[OsString]) -> Result<&[OsString]> {
     schedule::pin(&cpus.ok_or_else(bad)?)?;
     match &*network.to_string_lossy() {
         "shared" => {}
-        "new" => calls::unshare_network().doing("making a network")?,
+        "new" => calls::unshare(Namespaces::Network).doing("making a network")?,
         process => {
             let path = format!("/proc/{process}/ns/net");
             let namespace = File::open(&path).doing(format!("opening {path}"))?;

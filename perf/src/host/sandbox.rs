@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use crate::calls;
+use crate::calls::{self, Namespaces};
 use crate::error::{Doing as _, Error, Result};
 
 /// The first word of the inner run's command line; users have no need of it.
@@ -25,7 +25,7 @@ pub fn run_inside(args: &[std::ffi::OsString]) -> Result<ExitCode> {
     let program = std::env::current_exe().doing("finding this program")?;
     let folder = std::env::temp_dir().join(format!("framewire-perf.{}", std::process::id()));
     std::fs::create_dir_all(&folder).doing(format!("making {}", folder.display()))?;
-    calls::unshare_namespaces().doing("making namespaces (run as root)")?;
+    calls::unshare(Namespaces::Processes).doing("making namespaces (run as root)")?;
     let status = Command::new(program).arg(INSIDE).arg(&folder).args(args).status();
     // Empty: what was mounted on it is gone with the namespace.
     let _ = std::fs::remove_dir(&folder);
@@ -39,6 +39,7 @@ pub fn run_inside(args: &[std::ffi::OsString]) -> Result<ExitCode> {
 /// If something cannot be mounted or set.
 pub fn settle(folder: &Path) -> Result<PathBuf> {
     set_parent_process_death_signal(Some(Signal::KILL)).doing("ending with the outer process")?;
+    calls::unshare(Namespaces::NetworkAndMounts).doing("making namespaces (run as root)")?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).doing("keeping mounts to ourselves")?;
     // Both show the namespaces of whoever mounted them.

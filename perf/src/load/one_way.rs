@@ -214,7 +214,10 @@ impl<'a, 'w> Flow<'a, 'w> {
             )]
             (allowed as u64).saturating_sub(self.sent)
         });
-        usize::try_from(window.min(paced)).unwrap_or(usize::MAX).min(self.work.batch)
+        let count = usize::try_from(window.min(paced)).unwrap_or(usize::MAX).min(self.work.batch);
+        // Whole batches: one by one as frames come back, sending costs the generator most of its time.
+        let batch = u64::try_from(self.work.batch).unwrap_or(u64::MAX).min(self.work.window);
+        if self.sink.is_some() && self.work.pace.is_none() && window < batch { 0 } else { count }
     }
 
     fn receive(&mut self) -> io::Result<bool> {

@@ -114,7 +114,7 @@ mod test {
         let ports: Vec<u16> = (0..2)
             .map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port())
             .collect();
-        let shape = Shape::of_size(64);
+        let shape = Shape::bare(64);
         let open = |local: u16, remote: u16, side| {
             Address::parse(&format!("udp:127.0.0.1:{local}:127.0.0.1:{remote}"))
                 .unwrap()

@@ -55,7 +55,7 @@ impl Endpoint for Drain {
 
 fn device(wire: Wire) -> (Source, Drain) {
     let wire = Rc::new(RefCell::new(wire));
-    (Source(wire.clone(), Template::new(Shape::of_size(64), Side::A)), Drain(wire))
+    (Source(wire.clone(), Template::new(Shape::bare(64), Side::A)), Drain(wire))
 }
 
 fn short(ms: u64) -> Work<'static> {

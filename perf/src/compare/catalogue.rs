@@ -1,0 +1,126 @@
+//! All cases, and the words that select them.
+
+use super::case::Case;
+use super::idle::Idle;
+use super::kill::Kill;
+use super::multiqueue::Multiqueue;
+use super::netdev_add::NetdevAdd;
+use super::rate::Rate;
+use super::reconfigure::Reconfigure;
+use super::round_trip::{RoundTrip, WakeUp};
+use super::tcp::Tcp;
+use crate::device::wiring::{KINDS, Kind};
+use crate::error::{Error, Result};
+use crate::frame::{SIZE_MAX, Shape};
+
+/// What is run when nothing is selected: everything that has a floor.
+const DEFAULT: &[&str] = &[
+    "tap",
+    "dgram-inet",
+    "dgram-unix",
+    "tap:tcp",
+    "multiqueue",
+    "idle",
+    "tap:wake",
+    "dgram-inet:wake",
+    "dgram-unix:wake",
+    "tap:add",
+    "dgram-unix:add",
+    "tap:reconfigure",
+    "dgram-unix:reconfigure",
+    "tap:kill",
+    "dgram-unix:kill",
+];
+
+/// The cases that `words` select, in their order: `KIND`, `KIND:SIZE`, `KIND:SIZE:gso`, `KIND:rtt`, `KIND:wake`,
+/// `KIND:add`, `KIND:reconfigure`, `KIND:kill`, `tap:tcp`, `multiqueue`, `idle`. A kind alone stands for its rates at 64 and
+/// 1500 bytes and its round trip.
+///
+/// # Errors
+/// If a word selects nothing.
+pub fn cases(words: &[String]) -> Result<Vec<Box<dyn Case>>> {
+    if words.is_empty() {
+        return DEFAULT.iter().map(|word| selected(word)).collect::<Result<Vec<_>>>().map(flat);
+    }
+    words.iter().map(|word| selected(word)).collect::<Result<Vec<_>>>().map(flat)
+}
+
+fn flat(cases: Vec<Vec<Box<dyn Case>>>) -> Vec<Box<dyn Case>> {
+    cases.into_iter().flatten().collect()
+}
+
+fn selected(word: &str) -> Result<Vec<Box<dyn Case>>> {
+    let unknown = || Error::Usage(format!("'{word}' is no case"));
+    match word {
+        "idle" => return Ok(vec![Box::new(Idle)]),
+        "multiqueue" => return Ok(vec![Box::new(Multiqueue)]),
+        "tap:tcp" => return Ok(vec![Box::new(Tcp)]),
+        _ => {}
+    }
+    let parts: Vec<&str> = word.split(':').collect();
+    let kind = KINDS.into_iter().find(|kind| kind.name() == parts[0]).ok_or_else(unknown)?;
+    Ok(match parts[1..] {
+        [] => whole_kind(kind),
+        ["rtt"] => vec![Box::new(RoundTrip { kind })],
+        ["wake"] => vec![Box::new(WakeUp { kind })],
+        ["add"] => vec![Box::new(NetdevAdd { kind })],
+        ["reconfigure"] => vec![Box::new(Reconfigure { kind })],
+        ["kill"] => vec![Box::new(Kill { kind })],
+        [size] => vec![Box::new(Rate { kind, size: sized(size)?, segmented: false })],
+        [size, "gso"] if kind == Kind::DgramInet => {
+            vec![Box::new(Rate { kind, size: sized(size)?, segmented: true })]
+        }
+        [size, "rtt"] if sized(size)? == 64 => vec![Box::new(RoundTrip { kind })],
+        _ => return Err(unknown()),
+    })
+}
+
+fn whole_kind(kind: Kind) -> Vec<Box<dyn Case>> {
+    let mut cases: Vec<Box<dyn Case>> = Vec::new();
+    let manners: &[bool] = if kind == Kind::DgramInet { &[false, true] } else { &[false] };
+    for segmented in manners {
+        for size in [64, 1500] {
+            cases.push(Box::new(Rate { kind, size, segmented: *segmented }));
+        }
+    }
+    cases.push(Box::new(RoundTrip { kind }));
+    cases
+}
+
+fn sized(text: &str) -> Result<usize> {
+    let range = Shape::udp(0, 1).size_min()..=SIZE_MAX;
+    let size = text.parse().ok().filter(|size| range.contains(size));
+    size.ok_or_else(|| {
+        Error::Usage(format!("'{text}' is no frame size from {} to {}", range.start(), range.end()))
+    })
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    fn names(words: &[&str]) -> Vec<String> {
+        let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+        cases(&words).unwrap().iter().map(|case| case.name()).collect()
+    }
+
+    #[test]
+    fn kind_alone_stands_for_its_rates_and_round_trip() {
+        assert_eq!(names(&["tap"]), ["tap:64", "tap:1500", "tap:64:rtt"]);
+        assert_eq!(names(&["dgram-inet"]).len(), 5);
+    }
+
+    #[test]
+    fn every_name_selects_its_case() {
+        for name in names(&[]) {
+            assert_eq!(names(&[&name]), std::slice::from_ref(&name));
+        }
+    }
+
+    #[test]
+    fn words_that_select_nothing_are_refused() {
+        for word in ["", "tip", "tap:gso", "tap:64:gso", "dgram-inet:64:gso:x", "tap:10", "tap:100000"] {
+            assert!(matches!(cases(&[word.to_owned()]), Err(Error::Usage(_))), "{word}");
+        }
+    }
+}

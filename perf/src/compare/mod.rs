@@ -1,0 +1,179 @@
+//! The same work by two devices, interleaved in one run.
+//!
+//! A figure taken yesterday on an idle machine says nothing about today's: so every number has its counterpart from
+//! minutes ago. Devices take turns start by start, because what a process gets (memory, a quiet neighbour) varies
+//! between starts more than within one. Best is compared with best: the machine can only make a device slower.
+
+pub mod case;
+pub mod catalogue;
+mod idle;
+mod kill;
+mod multiqueue;
+mod netdev_add;
+mod rate;
+mod reconfigure;
+mod round_trip;
+mod tcp;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use case::{Better, Case, Figure, Floor, Limit, Unit, median};
+
+use crate::device::{Bench, Product};
+
+/// How much is done for each number.
+#[derive(Debug, Clone)]
+pub struct Effort {
+    /// Process starts of each device.
+    pub starts: usize,
+    /// How long each is measured.
+    pub duration: Duration,
+    /// Which devices.
+    pub products: Vec<Product>,
+}
+
+/// What one device came to.
+#[derive(Debug, Clone, Default)]
+pub struct Side {
+    /// One a start that succeeded.
+    pub figures: Vec<Figure>,
+    /// What went wrong in the others.
+    pub failures: Vec<String>,
+}
+
+impl Side {
+    /// The best of all starts.
+    pub fn best(&self, better: Better) -> Option<f64> {
+        self.figures.iter().map(|figure| figure.best).reduce(|left, right| better.of(left, right))
+    }
+
+    /// The middle of the starts' medians.
+    pub fn median(&self) -> Option<f64> {
+        let medians: Vec<f64> = self.figures.iter().map(|figure| figure.median).collect();
+        (!medians.is_empty()).then(|| median(&medians))
+    }
+
+    /// Who held back the best start.
+    pub fn limit(&self, better: Better) -> Limit {
+        let best = self.best(better);
+        let figure = self.figures.iter().find(|figure| Some(figure.best) == best);
+        figure.map_or(Limit::Unknown, |figure| figure.limit)
+    }
+
+    /// Everything that was found wrong with the device or the runs.
+    pub fn faults(&self) -> impl Iterator<Item = &String> {
+        self.failures.iter().chain(self.figures.iter().flat_map(|figure| &figure.faults))
+    }
+}
+
+/// One case, done by all devices.
+#[derive(Debug, Clone)]
+pub struct Comparison {
+    /// The case's name.
+    pub name: String,
+    /// What its numbers mean.
+    pub unit: Unit,
+    /// What must be reached.
+    pub floor: Floor,
+    /// What each device came to.
+    pub sides: BTreeMap<Product, Side>,
+}
+
+impl Comparison {
+    /// Framewire's best to QEMU's best.
+    pub fn ratio(&self) -> Option<f64> {
+        let best = |product| self.sides.get(&product)?.best(self.unit.better);
+        Some(best(Product::Framewire)? / best(Product::Qemu)?)
+    }
+
+    /// The smallest and the largest ratio of starts that followed each other.
+    pub fn ratio_spread(&self) -> Option<(f64, f64)> {
+        let ours = &self.sides.get(&Product::Framewire)?.figures;
+        let theirs = &self.sides.get(&Product::Qemu)?.figures;
+        let ratios = ours.iter().zip(theirs).map(|(ours, theirs)| ours.best / theirs.best);
+        ratios.fold(None, |spread, ratio| {
+            let (least, most) = spread.unwrap_or((ratio, ratio));
+            Some((ratio.min(least), ratio.max(most)))
+        })
+    }
+
+    /// Whether the floor is reached and nothing is wrong; `None` if that cannot be told.
+    pub fn passes(&self) -> Option<bool> {
+        let ours = self.sides.get(&Product::Framewire)?;
+        if ours.faults().next().is_some() {
+            return Some(false);
+        }
+        self.floor.passes(ours.best(self.unit.better)?, self.ratio())
+    }
+}
+
+/// What one start came to, or what went wrong.
+pub type StartResult = Result<Figure, String>;
+
+/// Is told of every start.
+pub type Progress<'a> = &'a mut dyn FnMut(&str, Product, &StartResult);
+
+/// Does one case; `progress` is told of every start.
+pub fn compare(case: &dyn Case, bench: &Bench, effort: &Effort, progress: Progress<'_>) -> Comparison {
+    let unit = case.unit();
+    let name = case.name();
+    let mut sides: BTreeMap<Product, Side> = BTreeMap::new();
+    let products: Vec<Product> =
+        case.products().iter().copied().filter(|product| effort.products.contains(product)).collect();
+    for _ in 0..effort.starts.min(case.starts_max()) {
+        for product in &products {
+            let result = case.measure(bench, *product, effort.duration).map_err(|error| error.to_string());
+            progress(&name, *product, &result);
+            let side = sides.entry(*product).or_default();
+            match result {
+                Ok(figure) => side.figures.push(figure),
+                Err(failure) => side.failures.push(failure),
+            }
+        }
+    }
+    Comparison { name, unit, floor: case.floor(), sides }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    fn comparison(theirs: &[f64], ours: &[f64], floor: Floor) -> Comparison {
+        let side = |bests: &[f64]| Side {
+            figures: bests.iter().map(|best| Figure::new(*best, *best)).collect(),
+            failures: Vec::new(),
+        };
+        Comparison {
+            name: "x".into(),
+            unit: Unit { name: "Mpps", better: Better::More },
+            floor,
+            sides: [(Product::Qemu, side(theirs)), (Product::Framewire, side(ours))].into(),
+        }
+    }
+
+    #[test]
+    fn best_is_compared_with_best_and_neighbours_give_the_spread() {
+        let comparison = comparison(&[1.0, 2.0], &[4.0, 3.0], Floor::RatioAtLeast(2.0));
+        assert_eq!(comparison.ratio(), Some(2.0));
+        assert_eq!(comparison.ratio_spread(), Some((1.5, 4.0)));
+        assert_eq!(comparison.passes(), Some(true));
+    }
+
+    #[test]
+    fn fault_fails_whatever_the_rate() {
+        let mut comparison = comparison(&[1.0], &[9.0], Floor::RatioAtLeast(2.0));
+        comparison.sides.get_mut(&Product::Framewire).unwrap().failures.push("it fell over".into());
+        assert_eq!(comparison.passes(), Some(false));
+    }
+
+    #[test]
+    fn without_a_counterpart_a_ratio_cannot_be_told() {
+        let mut comparison = comparison(&[], &[9.0], Floor::RatioAtLeast(2.0));
+        assert_eq!(comparison.passes(), None);
+        comparison.floor = Floor::AtLeast(9.0);
+        assert_eq!(comparison.passes(), Some(true));
+        comparison.sides.remove(&Product::Framewire);
+        assert_eq!(comparison.passes(), None);
+    }
+}

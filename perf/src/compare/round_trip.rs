@@ -1,0 +1,107 @@
+//! How long one frame takes there and back, and how long when the device had gone to sleep.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::case::{Better, Case, Figure, Floor, Unit};
+use super::rate::rounded;
+use crate::device::wiring::{Kind, Manner, cable};
+use crate::device::{Bench, Device, Product};
+use crate::error::{Doing as _, Result};
+use crate::frame::{Shape, Side};
+use crate::load::Stop;
+use crate::load::round_trip::{self, Exchange, Trips};
+
+const SIZE: usize = 64;
+
+/// Both ways through the device without a pause: the device is awake.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RoundTrip {
+    pub(super) kind: Kind,
+}
+
+impl Case for RoundTrip {
+    fn name(&self) -> String {
+        format!("{}:{SIZE}:rtt", self.kind.name())
+    }
+
+    fn unit(&self) -> Unit {
+        Unit { name: "us p50", better: Better::Less }
+    }
+
+    fn floor(&self) -> Floor {
+        match self.kind {
+            Kind::Tap | Kind::DgramInet | Kind::DgramUnix => Floor::RatioAtMost(0.5),
+            Kind::Stream | Kind::Socket => Floor::None,
+        }
+    }
+
+    fn measure(&self, bench: &Bench, product: Product, duration: Duration) -> Result<Figure> {
+        let exchange = Exchange { pause: Duration::ZERO, stop: Stop::After(duration) };
+        let trips = exchange_frames(self.kind, bench, product, &exchange)?;
+        let p50 = microseconds(&trips.both, 0.5);
+        Ok(with_percentiles(Figure::new(p50, p50), &trips))
+    }
+}
+
+/// One way through a device that nothing was sent to for 50 ms.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WakeUp {
+    pub(super) kind: Kind,
+}
+
+impl Case for WakeUp {
+    fn name(&self) -> String {
+        format!("{}:wake", self.kind.name())
+    }
+
+    fn unit(&self) -> Unit {
+        Unit { name: "us p99", better: Better::Less }
+    }
+
+    fn floor(&self) -> Floor {
+        Floor::AtMost(200.0)
+    }
+
+    fn starts_max(&self) -> usize {
+        1
+    }
+
+    fn measure(&self, bench: &Bench, product: Product, _duration: Duration) -> Result<Figure> {
+        // A p99 needs some hundred samples.
+        let stop = Stop::After(Duration::from_secs(20));
+        let exchange = Exchange { pause: Duration::from_millis(50), stop };
+        let trips = exchange_frames(self.kind, bench, product, &exchange)?;
+        let (p50, p99) = (microseconds(&trips.there, 0.5), microseconds(&trips.there, 0.99));
+        Ok(with_percentiles(Figure::new(p99, p99), &trips).note("there_p50_us", p50))
+    }
+}
+
+fn exchange_frames(kind: Kind, bench: &Bench, product: Product, exchange: &Exchange<'_>) -> Result<Trips> {
+    let folder = bench.fresh_folder()?;
+    let _taps = kind.prepare(0, 2)?;
+    let mut device = Device::start(bench, product, &folder, &cable(kind, 0, &folder), &[])?;
+    let shape = Shape::bare(SIZE);
+    let mut a = kind.address(0, Manner::default(), &folder).open(shape, Side::A)?;
+    let mut b = kind.address(1, Manner::default(), &folder).open(shape, Side::B)?;
+    let trips = round_trip::run(&mut *a, &mut *b, exchange).doing(format!("exchanging {}", kind.name()))?;
+    device.check()?;
+    Ok(trips)
+}
+
+fn with_percentiles(figure: Figure, trips: &Trips) -> Figure {
+    figure
+        .note("trips", trips.both.len())
+        .note("lost", trips.lost)
+        .note("min_us", microseconds(&trips.both, 0.0))
+        .note("p50_us", microseconds(&trips.both, 0.5))
+        .note("p99_us", microseconds(&trips.both, 0.99))
+        .note("p999_us", microseconds(&trips.both, 0.999))
+        .fault_if(!trips.intact, "frames are not as sent")
+        .fault_if(trips.both.is_empty(), "no frame came back")
+}
+
+fn microseconds(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+    rounded(histogram.value_at_quantile(quantile) as f64 / 1e3)
+}
