@@ -14,7 +14,7 @@ help:
 	@echo 'make fmt         format the sources (make lint: only check, with clippy)'
 	@echo 'make models      memory-order models under loom'
 	@echo 'make deviations  write docs/DEVIATIONS.md anew from tests/qmp/deviations.json'
-	@echo 'make perf        compare with peers on this machine'
+	@echo 'make perf        compare with QEMU on this machine, as root (an hour of quiet is best)'
 	@echo 'make packages    install the Debian packages that the tests need'
 	@echo 'make clean       remove what was built'
 
@@ -48,7 +48,8 @@ deviations:
 
 perf:
 	@tests/scripts/packages.sh perf
-	$(CARGO) run --release --package framewire-perf
+	$(CARGO) build --release --package framewire --package framewire-dataplane --package framewire-perf
+	target/release/framewire-perf compare --check
 
 packages:
 	@tests/scripts/packages.sh test

@@ -28,6 +28,8 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("dataplane/src/uring.rs", "what is submitted to the kernel must stay where it is"),
     ("dataplane/tests/handover.rs", "gives a child its descriptors between fork and exec"),
     ("tests/harness/denied.rs", "works between fork and exec"),
+    ("perf/src/calls.rs", "socket options and unshare, which rustix does not wrap safely"),
+    ("perf/src/mmsg.rs", "sendmmsg and recvmmsg"),
     ("tests/harness/namespace.rs", "unshare"),
     ("tests/harness/packet.rs", "packet sockets, which no crate here wraps"),
     ("tests/harness/process.rs", "works between fork and exec"),

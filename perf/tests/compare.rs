@@ -1,22 +1,12 @@
 //! The tool as a user runs it, against QEMU.
+#![expect(clippy::unwrap_used, reason = "a test ends where something fails")]
 
 use std::process::Command;
 
+use framewire_tests::need;
 use serde_json::Value;
 
 const TOOL: &str = env!("CARGO_BIN_EXE_framewire-perf");
-
-/// Says why a test that needs more than this machine has does nothing.
-fn lacks(what: &str) -> bool {
-    let present = match what {
-        "root" => rustix::process::geteuid().is_root(),
-        program => Command::new(program).arg("--version").output().is_ok(),
-    };
-    if !present {
-        println!("SKIPPED: needs {what}");
-    }
-    !present
-}
 
 fn lines(path: &std::path::Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
@@ -25,9 +15,7 @@ fn lines(path: &std::path::Path) -> Vec<Value> {
 
 #[test]
 fn figures_of_qemu_are_made_and_nothing_is_left_behind() {
-    if lacks("root") || lacks("qemu-system-x86_64") || lacks("ip") {
-        return;
-    }
+    need!(root, tun, "qemu-system-x86_64", "ip");
     let path = std::env::temp_dir().join(format!("framewire-perf-test.{}.jsonl", std::process::id()));
     let run = Command::new(TOOL)
         .args(["compare", "--only", "qemu", "--starts", "1", "--seconds", "0.5", "--lines"])
@@ -51,9 +39,7 @@ fn figures_of_qemu_are_made_and_nothing_is_left_behind() {
 
 #[test]
 fn case_that_cannot_be_told_fails_the_check() {
-    if lacks("root") || lacks("qemu-system-x86_64") {
-        return;
-    }
+    need!(root, "qemu-system-x86_64", "ip");
     // Without Framewire there is no ratio: that must not pass for one.
     let output = Command::new(TOOL)
         .args(["compare", "--check", "--only", "qemu", "--starts", "1", "--seconds", "0.3", "dgram-unix:64"])
