@@ -221,13 +221,14 @@ fn start(byte: u8) -> Step {
     }
 }
 
-/// RFC 8259's numbers. Callers pass only the states of a number.
+/// RFC 8259's numbers, but that a zero takes no exponent (`0e0` is read as `0` and a word), as in QEMU. Callers pass
+/// only the states of a number.
 fn number(state: State, byte: u8) -> Step {
     let next = match (state, byte) {
         (State::Sign, b'0') => State::Zero,
         (State::Sign, b'1'..=b'9') | (State::Digits, b'0'..=b'9') => State::Digits,
         (State::Zero | State::Digits, b'.') => State::Point,
-        (State::Zero | State::Digits | State::Fraction, b'e' | b'E') => State::Exponent,
+        (State::Digits | State::Fraction, b'e' | b'E') => State::Exponent,
         (State::Point | State::Fraction, b'0'..=b'9') => State::Fraction,
         (State::Exponent, b'+' | b'-') => State::ExponentSign,
         (State::Exponent | State::ExponentSign | State::ExponentDigits, b'0'..=b'9') => State::ExponentDigits,

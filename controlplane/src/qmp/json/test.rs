@@ -55,7 +55,8 @@ fn members_stay_in_the_order_sent() {
 /// Every line was sent to QEMU 7.2.22; these are the texts of its errors ("value" where it found one).
 #[test]
 fn errors_are_worded_as_qemus() {
-    let seen: [(&[u8], &[&str]); 43] = [
+    let seen: [(&[u8], &[&str]); 44] = [
+        (b"[-0e0]\n", &["expected separator in list"]),
         (b"\"\xc3\x01\n", &["stray '\"\u{FFFD}\u{1}'"]),
         (b"\"ab\x00c\"\n", &["stray '\"ab'"]),
         (b"\"\\\x01\n", &["stray '\"\\\u{1}'"]),
