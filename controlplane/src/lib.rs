@@ -1,6 +1,7 @@
 //! The control plane as a library: all of it, so that tests and fuzz targets reach the pieces that the
 //! process in `main.rs` is made of.
 
+pub mod chardev;
 pub mod dataplane;
 pub mod host;
 pub mod inventory;

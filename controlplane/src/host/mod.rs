@@ -5,6 +5,7 @@
 pub mod descriptors;
 pub mod notify;
 pub mod process;
+pub mod resolve;
 pub mod runtime_dir;
 pub mod signals;
 pub mod socket;

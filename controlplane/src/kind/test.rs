@@ -39,10 +39,8 @@ const DECIDED_LATER: &[&str] = &[
     "bridge-helper-exits-1",
     "bridge-helper-missing",
     "chardev-add-client-no-listener",
-    "chardev-add-client-wait",
     "chardev-add-duplicate",
     "chardev-add-server-no-directory",
-    "chardev-add-server-reconnect",
     "dgram-inet-local-not-local",
     "dgram-mcast-local-fd-unknown",
     "dgram-mcast-no-local-no-route",
@@ -146,8 +144,11 @@ fn nature(backend: &Value) -> ChardevNature {
 /// What reading and checking say to one command.
 fn outcome(send: &Value, world: &World) -> Result<(), QmpError> {
     let entry = Entry::find(send["execute"].as_str().unwrap())?;
-    if let Command::NetdevAdd(arguments) = entry.read(send.get("arguments"))? {
+    let command = entry.read(send.get("arguments"))?;
+    if let Command::NetdevAdd(arguments) = &command {
         arguments.check(world)?;
+    } else if let Command::ChardevAdd(arguments) = &command {
+        arguments.check()?;
     }
     Ok(())
 }

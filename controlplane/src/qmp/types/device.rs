@@ -5,9 +5,11 @@ use std::any::TypeId;
 use serde_json::{Map, Value};
 
 use crate::qmp::answer::QmpError;
+use crate::qmp::json;
 use crate::qmp::qapi::define::{enumeration, object};
+use crate::qmp::qapi::options::Opts;
 use crate::qmp::qapi::schema::Shape;
-use crate::qmp::qapi::{Member, Place, QapiType, Schema};
+use crate::qmp::qapi::{Dialect, Member, Place, QapiType, Schema};
 
 /// Arguments of `device_add`, as they came. What is possible depends on the driver, so QEMU's schema names three
 /// members, its visitor checks none, and the driver's properties refuse in their own words; so it is here.
@@ -15,6 +17,16 @@ use crate::qmp::qapi::{Member, Place, QapiType, Schema};
 pub struct DeviceAdd(pub Map<String, Value>);
 
 impl DeviceAdd {
+    /// Reads a `--device` option: JSON, or `driver,key=value`, whose values are texts.
+    pub fn from_option(text: &str) -> Result<Self, QmpError> {
+        let value = if text.starts_with('{') {
+            json::from_text(text).map_err(QmpError::generic)?
+        } else {
+            Opts::parse(text, "driver").into_value()
+        };
+        Self::visit(&Place::root(&value, Dialect::Json))
+    }
+
     fn shape(schema: &mut Schema) -> Shape {
         let members = vec![
             <String as Member>::entry("driver", &[], schema),
