@@ -42,13 +42,17 @@ impl Qemu {
         command.arg(format!("unix:{},server=on,wait=off", path.display()));
         let process = Process::start(command);
         let stream = wait_for("QEMU's monitor", PATIENCE, || UnixStream::connect(&path).ok());
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let lines = BufReader::new(stream.try_clone().unwrap());
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
+        let lines = BufReader::new(stream.try_clone().expect("a descriptor is free"));
         let mut qemu = Self { stream, lines, _process: process, _scratch: scratch };
         qemu.line();
-        qemu.stream.write_all(b"{'execute':'qmp_capabilities'}").unwrap();
+        qemu.send(b"{'execute':'qmp_capabilities'}");
         qemu.line();
         qemu
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("QEMU is still there");
     }
 
     fn line(&mut self) -> String {
@@ -58,8 +62,8 @@ impl Qemu {
     }
 
     fn exchange(&mut self, bytes: &[u8]) -> Vec<String> {
-        self.stream.write_all(bytes).unwrap();
-        self.stream.write_all(SYNC.as_bytes()).unwrap();
+        self.send(bytes);
+        self.send(SYNC.as_bytes());
         let mut lines = Vec::new();
         while !lines.last().is_some_and(|line: &String| line.contains("\"id\": \"sync\"")) {
             lines.push(self.line());
@@ -118,68 +122,37 @@ fn settled(line: &str) -> String {
     print(&value)
 }
 
+/// What requests are made of, whole and in parts.
+const TEXTS: &str = r#"{ } [ ] : , " ' \ 1 - 0 . e E+ true null fals "execute": "id": 'arguments': 'exec-oob': "query-fdsets"
+ {"execute":"query-fdsets","id": {"id": "\u d83d \ude00 \u00e9 fffe" \n" \' 18446744073709551616 0.1 1e400 %d"#;
+
+/// Characters and what is nearly one, and bytes that are none.
+const BYTES: [&[u8]; 18] = [
+    b" ",
+    b"\n",
+    b"\t",
+    b"\xc3\xa9",
+    b"\xc3",
+    b"\xe2\x82\xac",
+    b"\xf0\x9f\x98\x80",
+    b"\xed\xa0\x80",
+    b"\xc0\x80",
+    b"\xff",
+    b"\xfe",
+    b"\x80",
+    b"\0",
+    b"\x01",
+    b"\x7f",
+    b"\xef\xbf\xbf",
+    b"\xf4\x90\x80\x80",
+    b"\xf8\x88\x80\x80\x80",
+];
+
 fn pieces() -> impl Strategy<Value = Vec<u8>> {
-    let usual = prop::sample::select(vec![
-        "{",
-        "}",
-        "[",
-        "]",
-        ":",
-        ",",
-        "\"",
-        "'",
-        " ",
-        "\n",
-        "\\",
-        "1",
-        "-",
-        "0",
-        ".",
-        "e",
-        "E+",
-        "true",
-        "null",
-        "fals",
-        "\"execute\":",
-        "\"id\":",
-        "'arguments':",
-        "'exec-oob':",
-        "\"query-fdsets\"",
-        "{\"execute\":\"query-fdsets\",\"id\":",
-        "{\"id\":",
-        "\"\\u",
-        "d83d",
-        "\\ude00",
-        "\\u00e9",
-        "fffe\"",
-        "\\n\"",
-        "\\'",
-        "18446744073709551616",
-        "0.1",
-        "1e400",
-        "\t",
-        "%d",
-    ]);
-    let bytes = prop::sample::select(vec![
-        &b"\xc3\xa9"[..],
-        b"\xc3",
-        b"\xe2\x82\xac",
-        b"\xf0\x9f\x98\x80",
-        b"\xed\xa0\x80",
-        b"\xc0\x80",
-        b"\xff",
-        b"\xfe",
-        b"\x80",
-        b"\0",
-        b"\x01",
-        b"\x7f",
-        b"\xef\xbf\xbf",
-        b"\xf4\x90\x80\x80",
-        b"\xf8\x88\x80\x80\x80",
-    ]);
+    let texts: Vec<_> = TEXTS.split_whitespace().collect();
     let piece = prop_oneof![
-        12 => usual.prop_map(|text| text.as_bytes().to_vec()),
-        3 => bytes.prop_map(<[u8]>::to_vec),
+        12 => prop::sample::select(texts).prop_map(|text| text.as_bytes().to_vec()),
+        3 => prop::sample::select(BYTES.to_vec()).prop_map(<[u8]>::to_vec),
         1 => any::<u8>().prop_map(|byte| vec![byte]),
     ];
     prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
