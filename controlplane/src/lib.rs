@@ -2,6 +2,7 @@
 //! process in `main.rs` is made of.
 
 pub mod chardev;
+pub mod cli;
 pub mod dataplane;
 pub mod host;
 pub mod inventory;
