@@ -24,6 +24,8 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("dataplane/src/frame/segment.rs", "memory that others lend is read and written here"),
     ("dataplane/src/frame/strip.rs", "one landing strip of memory, cut into pieces"),
     ("dataplane/src/isolate.rs", "unshare"),
+    ("dataplane/src/kernel/bytes.rs", "system calls that take addresses"),
+    ("dataplane/src/kernel/datagram.rs", "system calls that take addresses"),
     ("dataplane/src/main.rs", "takes over the descriptors that it was started with"),
     ("dataplane/src/uring.rs", "what is submitted to the kernel must stay where it is"),
     ("dataplane/tests/handover.rs", "gives a child its descriptors between fork and exec"),

@@ -155,7 +155,7 @@ impl Foreman {
             counters.clear();
         }
         let descriptors: Arc<[OwnedFd]> = descriptors.into();
-        match driver::build(&options, &descriptors, counters) {
+        match driver::build(key, &options, &descriptors, counters) {
             Ok(queue) => {
                 self.registry.add(build, descriptors, Box::new(queue), self.plan.adopted());
                 self.want();

@@ -9,6 +9,7 @@ pub mod driver;
 pub mod foreman;
 pub mod frame;
 pub mod isolate;
+pub mod kernel;
 pub mod registry;
 pub mod rest;
 pub mod turn;

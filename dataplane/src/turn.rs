@@ -8,7 +8,7 @@ use crate::frame::{Burst, Strip};
 
 /// Frame memory of one worker. Half a megabyte holds a burst of 64 ordinary frames many times over and seven
 /// of 64 KiB, and stays in the second-level cache.
-const STRIP_BYTES: usize = 512 << 10;
+pub(crate) const STRIP_BYTES: usize = 512 << 10;
 
 /// Memory for what lowering makes: headers of the segments that a large frame is cut into.
 const SCRATCH_BYTES: usize = 256 << 10;

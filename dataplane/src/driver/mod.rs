@@ -1,20 +1,24 @@
 //! The drivers: what a queue is, and the table of those there are.
 //!
-//! A driver moves frames between one kernel object (or nothing) and a burst. It opens nothing: its descriptors
-//! were handed over. One enum holds them all, so that a new driver is one file and two lines here, and the
-//! compiler finds every place that must know it.
+//! A driver moves frames between one kernel object (or nothing) and a burst. It opens nothing: its
+//! descriptors were handed over. One enum holds them all, so that a new driver is one file and two lines
+//! here, and the compiler finds every place that must know it.
 //!
 //! ```text
 //! sink.room() ─► source.receive() ─► sink.send() ─► source.settle()       a pass
 //! arm() ─► the kernel watches ─► disarm()                                 between passes, when idle
 //! ```
 //!
-//! Every sink is done with a frame, sent or copied, when its `send` returns. So that is when a source may have
-//! its memory back, and it needs no loan or completion to tell it: `settle` says how many frames went. What did
-//! not go stays where it is if the source can leave it there (a guest's ring can), and is dropped and counted
-//! if not.
+//! Every sink is done with a frame, sent or copied, when its `send` returns. So that is when a source may
+//! have its memory back, and it needs no loan or completion to tell it: `settle` says how many frames went.
+//! What did not go stays where it is if the source can leave it there (a guest's ring can), and is dropped
+//! and counted if not.
 
+mod dgram;
+mod gather;
 mod null;
+mod sink;
+mod tap;
 
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
@@ -24,20 +28,27 @@ use framewire_shared::driver::DriverOptions;
 use framewire_shared::limits::BURST_FRAMES_MAX;
 use rustix::io::Errno;
 
+pub use dgram::Dgram;
 pub use null::Null;
+pub use tap::Tap;
 
-use crate::frame::Burst;
+use crate::frame::{Burst, Offload, Segment};
+use crate::kernel;
 use crate::turn::Turn;
 use crate::uring::Readiness;
 
 /// System calls that drivers make, for the data plane's filter.
-pub const SYSTEM_CALLS: &[libc::c_long] = &[];
+pub const SYSTEM_CALLS: &[libc::c_long] = kernel::SYSTEM_CALLS;
 
-/// Builds a queue.
+/// What comes before the payload of any frame. What is shorter is no frame.
+const ETHERNET_HEADER_BYTES: usize = 14;
+
+/// Builds a queue, which will call itself `key` when it reports something.
 ///
 /// # Errors
-/// `EINVAL` if the descriptors are not those that the options need.
+/// `EINVAL` if the descriptors are not those that the options need; `ENOMEM` if there is no memory for it.
 pub fn build(
+    key: u64,
     options: &DriverOptions,
     descriptors: &Arc<[OwnedFd]>,
     counters: &'static QueueCounters,
@@ -47,8 +58,33 @@ pub fn build(
     }
     match options {
         DriverOptions::Null => Ok(AnyQueue::Null(Null::new(counters))),
-        DriverOptions::Tap(_) | DriverOptions::Dgram(_) => Err(Errno::OPNOTSUPP),
+        DriverOptions::Tap(options) => {
+            Ok(AnyQueue::Tap(Tap::new(options, Arc::clone(descriptors), counters)?))
+        }
+        DriverOptions::Dgram(options) => {
+            Ok(AnyQueue::Dgram(Dgram::new(key, options, Arc::clone(descriptors), counters)?))
+        }
     }
+}
+
+/// Adds a frame that has come in to the burst, and counts it. One too short is dropped. Returns whether it
+/// was added.
+#[inline]
+fn arrive(
+    frame: Segment,
+    offload: Offload,
+    headroom: usize,
+    burst: &mut Burst,
+    counters: &QueueCounters,
+) -> bool {
+    if frame.len() < ETHERNET_HEADER_BYTES {
+        counters.drop_frames(DropReason::Runt, 1);
+        return false;
+    }
+    counters.received_frames.add(1);
+    counters.received_bytes.add(frame.len() as u64);
+    burst.push(&[frame], offload, headroom);
+    true
 }
 
 /// What became of a queue's attempt to receive.
@@ -62,14 +98,22 @@ pub enum Received {
     Failed(i32),
 }
 
+impl Received {
+    /// What filling a burst came to, if nothing failed.
+    #[inline]
+    fn of(burst: &Burst) -> Self {
+        if burst.is_empty() { Received::Nothing } else { Received::Frames }
+    }
+}
+
 /// One queue of a port, owned by one worker. *Receive* is into the data plane, *send* is out of it.
 pub trait Queue {
     /// Brings frames in until the burst or the strip is full or nothing is there; their bytes land in
     /// `turn.strip`.
     fn receive(&mut self, burst: &mut Burst, turn: &mut Turn) -> Received;
 
-    /// What became of the frames received last: the first `taken` have gone, and nobody looks at them any more.
-    /// The others have not; whoever cannot leave them where they came from drops and counts them.
+    /// What became of the frames received last: the first `taken` have gone, and nobody looks at them any
+    /// more. The others have not; whoever cannot leave them where they came from drops and counts them.
     fn settle(&mut self, burst: &Burst, taken: usize, turn: &mut Turn) {
         let _ = turn;
         if taken < burst.len() {
@@ -87,8 +131,8 @@ pub trait Queue {
         BURST_FRAMES_MAX
     }
 
-    /// Whether room comes to be seen by asking [`Queue::room`] again, since the outside shares memory with us.
-    /// Otherwise only the kernel tells.
+    /// Whether room comes to be seen by asking [`Queue::room`] again, since the outside shares memory with
+    /// us. Otherwise only the kernel tells.
     fn room_is_seen(&self) -> bool {
         false
     }
@@ -98,8 +142,8 @@ pub trait Queue {
         let _ = turn;
     }
 
-    /// Asks the outside to tell when there is something to receive, or room to send. Returns whether that is so
-    /// already; then there is nothing to wait for.
+    /// Asks the outside to tell when there is something to receive, or room to send. Returns whether that
+    /// is so already; then there is nothing to wait for.
     fn arm(&mut self, readiness: Readiness) -> bool {
         let _ = readiness;
         false
@@ -124,15 +168,25 @@ pub trait Queue {
 
 /// Any driver's queue.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "boxed as a whole: a queue moves between threads by its address"
+)]
 pub enum AnyQueue {
     /// Takes and discards.
     Null(Null),
+    /// A tap interface's queue.
+    Tap(Tap),
+    /// A datagram socket.
+    Dgram(Dgram),
 }
 
 macro_rules! each {
     ($any:expr, $queue:ident => $do:expr) => {
         match $any {
             AnyQueue::Null($queue) => $do,
+            AnyQueue::Tap($queue) => $do,
+            AnyQueue::Dgram($queue) => $do,
         }
     };
 }

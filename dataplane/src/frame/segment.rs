@@ -138,18 +138,20 @@ impl SegmentList {
         self.0.len() + segments <= self.0.capacity()
     }
 
-    /// Adds one; as part of the last one, if that has place `from` or a later one and it begins where that
-    /// ends.
+    /// Adds one; as part of the last one if that has place `from` or a later one and it begins where that ends.
     #[inline]
     pub fn push(&mut self, from: usize, segment: Segment) {
         debug_assert!(self.has_room(1), "a list never grows");
-        if self.0.len() > from
-            && let Some(last) = self.0.last_mut()
-            && let Some(merged) = last.merged(&segment)
-        {
-            *last = merged;
-            return;
+        match self.joined(from, &segment) {
+            Some(joined) => *self.0.last_mut().expect("it was joined to the last") = joined,
+            None => self.0.push(segment),
         }
-        self.0.push(segment);
+    }
+
+    /// The last one and `segment` as one, if [`SegmentList::push`] would join them.
+    #[inline]
+    #[must_use]
+    pub fn joined(&self, from: usize, segment: &Segment) -> Option<Segment> {
+        self.0.get(from..)?.last()?.merged(segment)
     }
 }
