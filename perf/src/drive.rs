@@ -50,7 +50,7 @@ pub(crate) fn drive(options: &DriveOptions) -> Result<String> {
         }
         Mode::RoundTrip => {
             let (mut a, mut b) = (needed(a, "--a")?, needed(b, "--b")?);
-            let exchange = Exchange { pause: options.pause, stop };
+            let exchange = Exchange { device: &options.watched, pause: options.pause, stop };
             described_trips(&round_trip::run(&mut *a, &mut *b, &exchange).doing("exchanging")?)
         }
         Mode::Reflect => {

@@ -3,6 +3,9 @@
 //! The same thread sends on one side and answers on the other, so no wake-up of ours is in the figure. The device is
 //! passed twice. With a pause before each frame the device has gone to sleep, and the way *there* is the time it
 //! takes to wake up; the generator spins through the pause, so that it is not the one who has to wake.
+//!
+//! A trip in which a watched thread was ready but somebody else had its core is the other's figure. There is time to
+//! look between trips only where there is a pause; there such trips are kept apart.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -11,11 +14,17 @@ use hdrhistogram::Histogram;
 
 use super::{PATIENCE, Stop};
 use crate::endpoint::Endpoint;
+use crate::host::schedule::Snapshot;
 use crate::tally::Tally;
+
+/// A trip in which a thread waited longer for its core was disturbed.
+const WAITED_MAX: Duration = Duration::from_micros(20);
 
 /// What to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Exchange<'a> {
+    /// The device's processes.
+    pub device: &'a [u32],
     /// How long nothing happens before each frame.
     pub pause: Duration,
     /// When to stop.
@@ -27,6 +36,8 @@ pub struct Exchange<'a> {
 pub struct Trips {
     /// Nanoseconds from the first side to the second.
     pub there: Histogram<u64>,
+    /// The same of trips that were not disturbed; empty without a pause.
+    pub there_undisturbed: Histogram<u64>,
     /// Nanoseconds there and back.
     pub both: Histogram<u64>,
     /// Frames that did not come, either way.
@@ -41,28 +52,62 @@ pub struct Trips {
 /// If an endpoint breaks.
 pub fn run(a: &mut dyn Endpoint, b: &mut dyn Endpoint, exchange: &Exchange<'_>) -> io::Result<Trips> {
     let (mut at_a, mut at_b) = (Tally::new(1), Tally::new(1));
-    let mut trips = Trips { there: histogram(), both: histogram(), lost: 0, intact: true };
+    let mut trips = Trips {
+        there: histogram(),
+        there_undisturbed: histogram(),
+        both: histogram(),
+        lost: 0,
+        intact: true,
+    };
+    let mut referee = Referee::new(exchange);
     let begun = Instant::now();
     let mut number = 0;
     while !exchange.stop.is_due(begun, Instant::now()) {
         spin(exchange.pause);
+        referee.begin();
         let left = Instant::now();
-        let Some(arrived) = cross(a, b, &mut at_b, number)? else {
+        let arrived = cross(a, b, &mut at_b, number)?;
+        let undisturbed = referee.end();
+        let returned = if arrived.is_some() { cross(b, a, &mut at_a, number)? } else { None };
+        number += 1;
+        let Some((arrived, returned)) = arrived.zip(returned) else {
             trips.lost += 1;
-            number += 1;
             continue;
         };
-        match cross(b, a, &mut at_a, number)? {
-            None => trips.lost += 1,
-            Some(returned) => {
-                trips.there.saturating_record(nanoseconds(arrived - left));
-                trips.both.saturating_record(nanoseconds(returned - left));
-            }
+        trips.there.saturating_record(nanoseconds(arrived - left));
+        trips.both.saturating_record(nanoseconds(returned - left));
+        if undisturbed {
+            trips.there_undisturbed.saturating_record(nanoseconds(arrived - left));
         }
-        number += 1;
     }
     trips.intact = at_a.counts().intact() && at_b.counts().intact();
     Ok(trips)
+}
+
+/// Tells trips that were disturbed, where there is time for it.
+struct Referee {
+    watched: Option<Vec<u32>>,
+    before: Snapshot,
+}
+
+impl Referee {
+    fn new(exchange: &Exchange<'_>) -> Self {
+        let watched = exchange.device.iter().copied().chain([std::process::id()]).collect();
+        let watched = (!exchange.pause.is_zero()).then_some(watched);
+        Referee { watched, before: Snapshot::default() }
+    }
+
+    fn begin(&mut self) {
+        if let Some(watched) = &self.watched {
+            self.before = Snapshot::take(watched);
+        }
+    }
+
+    /// Whether the trip is known to have been undisturbed.
+    fn end(&self) -> bool {
+        let Some(watched) = &self.watched else { return false };
+        Snapshot::take(watched).since(&self.before).waited <= WAITED_MAX
+    }
 }
 
 /// Sends frame `number` and waits for it; returns when it arrived.
@@ -125,7 +170,7 @@ mod test {
         let mut b = open(ports[1], ports[0], Side::B);
         let stop = Stop::After(Duration::from_millis(60));
         let pause = Duration::from_millis(1);
-        let trips = run(&mut *a, &mut *b, &Exchange { pause, stop }).unwrap();
+        let trips = run(&mut *a, &mut *b, &Exchange { device: &[], pause, stop }).unwrap();
         assert!(trips.both.len() >= 10 && trips.lost == 0 && trips.intact);
         assert!(trips.there.value_at_quantile(0.5) <= trips.both.value_at_quantile(0.5));
     }
