@@ -131,12 +131,11 @@ fn filter() -> Result<BpfProgram, seccompiler::Error> {
         SYSTEM_CALLS,
         adopt::SYSTEM_CALLS,
         doorbell::SYSTEM_CALLS,
-        driver::SYSTEM_CALLS,
         foreman::SYSTEM_CALLS,
         uring::SYSTEM_CALLS,
     ];
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        declared.into_iter().flatten().map(|call| (*call, Vec::new())).collect();
+        declared.into_iter().chain(driver::SYSTEM_CALLS).flatten().map(|call| (*call, Vec::new())).collect();
     for (call, condition) in conditions()? {
         if let Some(rule) = rules.get_mut(&call) {
             rule.push(SeccompRule::new(vec![condition])?);
@@ -148,12 +147,15 @@ fn filter() -> Result<BpfProgram, seccompiler::Error> {
 }
 
 /// Calls that are allowed for one use only.
-fn conditions() -> Result<[(i64, SeccompCondition); 2], seccompiler::Error> {
+fn conditions() -> Result<[(i64, SeccompCondition); 3], seccompiler::Error> {
     let (equal, exec) = (SeccompCmpOp::Eq, u64::from(libc::PROT_EXEC.unsigned_abs()));
+    let seals = u64::from(libc::F_GET_SEALS.unsigned_abs());
     let naming = u64::from(libc::PR_SET_NAME.unsigned_abs());
     Ok([
         // Threads are renamed; nothing else is changed about them.
         (libc::SYS_prctl, SeccompCondition::new(0, SeccompCmpArgLen::Dword, equal, naming)?),
+        // Memory that was handed over is checked before it is mapped; descriptors stay as they are.
+        (libc::SYS_fcntl, SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, seals)?),
         // Memory is never made executable.
         (libc::SYS_mmap, SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(exec), 0)?),
     ])

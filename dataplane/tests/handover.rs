@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something fails")]
 
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use framewire_shared::handover::{self, ANY_CPU, Build, Message, Step, Welcome};
 use framewire_shared::plan::{End, Section};
 use framewire_shared::publish::{Publisher, Sound};
 use framewire_shared::region::{Config, Mapping, Status, read_only_description};
+use framewire_shared::stream_memory::StreamMemory;
 use rustix::event::EventfdFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -87,8 +90,15 @@ impl Plane {
     }
 
     fn build(&self, queue: u64) -> Message {
-        let options = DriverOptions::Null;
-        self.ask(Message::Build(Build { queue, counter_slot: 0, counters_go_on: false, options }))
+        self.build_from(queue, DriverOptions::Null, &[])
+    }
+
+    fn build_from(&self, queue: u64, options: DriverOptions, descriptors: &[OwnedFd]) -> Message {
+        let counter_slot = u32::try_from(queue).unwrap();
+        let build = Message::Build(Build { queue, counter_slot, counters_go_on: false, options });
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        handover::send(&self.control, &build, &descriptors).unwrap();
+        handover::receive(&self.control).unwrap().0
     }
 
     /// Publishes, and waits until all of it is in effect.
@@ -212,4 +222,41 @@ fn end_means_end() {
     let mut plane = Plane::start("end");
     handover::send(&plane.control, &Message::End, &[]).unwrap();
     assert!(plane.child.wait().unwrap().success());
+}
+
+/// Two queues that face each other.
+fn cable(left: u64, right: u64) -> Section {
+    let mut section = Section::default();
+    let end = |queue, side| End { queue, side, poll_us: 50 };
+    section.add_wire(DropReason::NoPeer, [end(left, 0), end(right, 1)]);
+    section
+}
+
+/// A stream's two descriptors, and its peer.
+fn stream() -> ([OwnedFd; 2], UnixStream) {
+    let (ours, peer) = UnixStream::pair().unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    ([ours.into(), Mapping::<StreamMemory>::create().unwrap()], peer)
+}
+
+#[test]
+fn streams_go_on_in_the_middle_of_a_frame_when_the_data_plane_is_killed() {
+    let ((left, mut sender), (right, mut receiver)) = (stream(), stream());
+    let frame = [vec![0, 0, 4, 0], vec![7; 1024]].concat();
+    for (round, name) in ["first", "second", "third"].into_iter().enumerate() {
+        let plane = Plane::start(name);
+        for (key, descriptors) in [(1, &left), (2, &right)] {
+            let built = plane.build_from(key, DriverOptions::Stream, descriptors);
+            assert_eq!(built, Message::Built(key));
+        }
+        plane.publish(&mut [cable(1, 2), Section::default()]);
+        // The rest of what the one before had received half of, a whole one, and half of the next.
+        let rest = if round == 0 { &frame[..0] } else { &frame[500..] };
+        sender.write_all(&[rest, &frame, &frame[..500]].concat()).unwrap();
+        let mut got = vec![0; frame.len() * if round == 0 { 1 } else { 2 }];
+        receiver.read_exact(&mut got).unwrap();
+        assert!(got.chunks(frame.len()).all(|got| got == frame), "round {round}");
+        // Half a frame is in the data plane's hands, or still in the socket: both have to do.
+        drop(plane);
+    }
 }

@@ -31,3 +31,5 @@ pub mod happenings;
 pub mod plan;
 #[cfg(not(loom))]
 pub mod region;
+#[cfg(not(loom))]
+pub mod stream_memory;

@@ -26,6 +26,7 @@ use crate::happenings::{HappeningRing, ReadIndex};
 use crate::limits::{QUEUES_MAX, WORKERS_MAX};
 use crate::plan::PlanSlot;
 use crate::publish::Acknowledgement;
+use crate::stream_memory::{ReceiveCall, SendCall, StreamMemory};
 
 /// Changes whenever the meaning of a field changes without its size.
 pub const ABI_VERSION: u64 = 1;
@@ -119,8 +120,8 @@ const fn fingerprint(sizes: &[usize]) -> u64 {
 /// A type that may lie in memory shared between the processes.
 ///
 /// # Safety
-/// `repr(C)`, begins with a [`Header`], and consists of atomics only: any bytes are a valid value, and a
-/// shared reference may be written through by another process.
+/// `repr(C)`, begins with a [`Header`], and consists of atomics and of bytes that are only reached by raw
+/// pointers: any bytes are a valid value, and a shared reference may be written through by another process.
 pub unsafe trait Region: Sized {
     /// Tells the regions apart.
     const MAGIC: u64;
@@ -152,6 +153,17 @@ unsafe impl Region for Status {
         size_of::<HappeningRing>(),
     ]);
     const NAME: &'static str = "framewire-status";
+    fn header(&self) -> &Header {
+        &self.header
+    }
+}
+
+// SAFETY: as above; its other fields are cells of bytes, which nothing refers to.
+unsafe impl Region for StreamMemory {
+    const MAGIC: u64 = u64::from_le_bytes(*b"FWstream");
+    const LAYOUT: u64 =
+        fingerprint(&[size_of::<StreamMemory>(), size_of::<ReceiveCall>(), size_of::<SendCall>()]);
+    const NAME: &'static str = "framewire-stream";
     fn header(&self) -> &Header {
         &self.header
     }

@@ -18,6 +18,7 @@ mod dgram;
 mod gather;
 mod null;
 mod sink;
+mod stream;
 mod tap;
 
 use std::os::fd::{OwnedFd, RawFd};
@@ -30,6 +31,7 @@ use rustix::io::Errno;
 
 pub use dgram::Dgram;
 pub use null::Null;
+pub use stream::Stream;
 pub use tap::Tap;
 
 use crate::frame::{Burst, Offload, Segment};
@@ -38,22 +40,23 @@ use crate::turn::Turn;
 use crate::uring::Readiness;
 
 /// System calls that drivers make, for the data plane's filter.
-pub const SYSTEM_CALLS: &[libc::c_long] = kernel::SYSTEM_CALLS;
+pub const SYSTEM_CALLS: [&[libc::c_long]; 2] = [kernel::SYSTEM_CALLS, stream::SYSTEM_CALLS];
 
 /// What comes before the payload of any frame. What is shorter is no frame.
 const ETHERNET_HEADER_BYTES: usize = 14;
 
-/// Builds a queue, which will call itself `key` when it reports something.
+/// Builds a queue, which will call itself `key` when it reports something. Descriptors beyond those that its
+/// options need are only kept, for the next control plane to have back.
 ///
 /// # Errors
-/// `EINVAL` if the descriptors are not those that the options need; `ENOMEM` if there is no memory for it.
+/// `EINVAL` if there are fewer than the options need, or others; `ENOMEM` if there is no memory for it.
 pub fn build(
     key: u64,
     options: &DriverOptions,
     descriptors: &Arc<[OwnedFd]>,
     counters: &'static QueueCounters,
 ) -> Result<AnyQueue, Errno> {
-    if descriptors.len() != options.descriptors() {
+    if descriptors.len() < options.descriptors() {
         return Err(Errno::INVAL);
     }
     match options {
@@ -64,6 +67,7 @@ pub fn build(
         DriverOptions::Dgram(options) => {
             Ok(AnyQueue::Dgram(Dgram::new(key, options, Arc::clone(descriptors), counters)?))
         }
+        DriverOptions::Stream => Ok(AnyQueue::Stream(Stream::new(descriptors, counters)?)),
     }
 }
 
@@ -179,6 +183,8 @@ pub enum AnyQueue {
     Tap(Tap),
     /// A datagram socket.
     Dgram(Dgram),
+    /// A stream socket.
+    Stream(Stream),
 }
 
 macro_rules! each {
@@ -187,6 +193,7 @@ macro_rules! each {
             AnyQueue::Null($queue) => $do,
             AnyQueue::Tap($queue) => $do,
             AnyQueue::Dgram($queue) => $do,
+            AnyQueue::Stream($queue) => $do,
         }
     };
 }

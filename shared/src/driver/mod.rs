@@ -21,6 +21,9 @@ pub enum DriverOptions {
     Tap(TapOptions),
     /// A datagram socket, one frame a datagram: one descriptor.
     Dgram(DgramOptions),
+    /// A connected stream socket, frames behind their lengths: two descriptors, the socket and its
+    /// [`crate::stream_memory`].
+    Stream,
 }
 
 /// Bytes that are no driver's options: sent by another version.
@@ -31,6 +34,7 @@ pub struct UnknownDriver;
 const NULL: u32 = 0;
 const TAP: u32 = 1;
 const DGRAM: u32 = 2;
+const STREAM: u32 = 3;
 
 impl DriverOptions {
     /// How many descriptors go with them.
@@ -39,6 +43,7 @@ impl DriverOptions {
         match self {
             DriverOptions::Null => 0,
             DriverOptions::Tap(_) | DriverOptions::Dgram(_) => 1,
+            DriverOptions::Stream => 2,
         }
     }
 
@@ -49,6 +54,7 @@ impl DriverOptions {
             DriverOptions::Null => (NULL, &[][..]),
             DriverOptions::Tap(options) => (TAP, options.as_bytes()),
             DriverOptions::Dgram(options) => (DGRAM, options.as_bytes()),
+            DriverOptions::Stream => (STREAM, &[][..]),
         };
         [&number.to_ne_bytes(), record].concat()
     }
@@ -63,6 +69,7 @@ impl DriverOptions {
             NULL if record.is_empty() => Ok(DriverOptions::Null),
             TAP => Ok(DriverOptions::Tap(read(record)?)),
             DGRAM => Ok(DriverOptions::Dgram(read(record)?)),
+            STREAM if record.is_empty() => Ok(DriverOptions::Stream),
             _other => Err(UnknownDriver),
         }
     }
@@ -83,6 +90,7 @@ mod tests {
             DriverOptions::Null,
             DriverOptions::Tap(TapOptions { vnet_header: 1 }),
             DriverOptions::Dgram(dgram),
+            DriverOptions::Stream,
         ] {
             assert_eq!(DriverOptions::from_bytes(&options.to_bytes()), Ok(options));
         }
