@@ -1,13 +1,16 @@
 //! The control plane as a library: all of it, so that tests and fuzz targets reach the pieces that the
 //! process in `main.rs` is made of.
 
+pub mod adoption;
 pub mod chardev;
 pub mod cli;
 pub mod dataplane;
 pub mod host;
 pub mod inventory;
 pub mod kind;
+pub mod network;
 pub mod planner;
 pub mod qmp;
 pub mod supervisor;
+pub mod transaction;
 pub mod vault;

@@ -26,9 +26,11 @@ const END_MAX: Duration = Duration::from_secs(5);
 const DELAY_MIN: Duration = Duration::from_millis(100);
 const DELAY_MAX: Duration = Duration::from_secs(5);
 /// One that was killed is replaced at once if it had worked for this long,
-const STEADY_KILLED: Duration = Duration::from_millis(250);
+const STEADY_KILLED: Duration = Duration::from_millis(50);
 /// and one that ended by itself, if for this long.
 const STEADY_CRASHED: Duration = Duration::from_secs(5);
+/// Being killed is not one's own fault: so many in a row are replaced at once, however short they lived.
+const KILLS_FORGIVEN: u32 = 4;
 
 /// There is no data plane at the moment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -165,7 +167,7 @@ impl Supervisor {
             }
             Err(error) => {
                 let why = format!("{} cannot be started: {error}", self.program.display());
-                let delay = self.next_delay(true);
+                let delay = self.next_delay(true, End::Unknown);
                 log::error!("data plane: {why}");
                 self.state = State::Down { why, until: Instant::now() + delay };
             }
@@ -242,7 +244,7 @@ impl Supervisor {
             State::Starting { .. } => true,
             State::Down { .. } => return,
         };
-        let delay = self.next_delay(is_early);
+        let delay = self.next_delay(is_early, end);
         let down = State::Down { why: why.to_owned(), until: Instant::now() + delay };
         let (State::Running { attached, .. } | State::Starting { attached, .. }) =
             std::mem::replace(&mut self.state, down)
@@ -255,20 +257,24 @@ impl Supervisor {
         self.obituaries.push(Obituary { pid, why: why.to_owned(), delay });
     }
 
-    fn next_delay(&mut self, is_early: bool) -> Duration {
+    fn next_delay(&mut self, is_early: bool, end: End) -> Duration {
         if !is_early {
             self.early_ends = 0;
             return Duration::ZERO;
         }
-        let delay = DELAY_MIN * 2_u32.pow(self.early_ends.min(10));
+        let forgiven = if end == KILLED { KILLS_FORGIVEN } else { 0 };
+        let earlier = self.early_ends;
         self.early_ends += 1;
-        delay.min(DELAY_MAX)
+        let counted = earlier.checked_sub(forgiven);
+        counted.map_or(Duration::ZERO, |counted| (DELAY_MIN * 2_u32.pow(counted.min(10))).min(DELAY_MAX))
     }
 }
 
+const KILLED: End = End::Signalled(libc::SIGKILL);
+
 /// Whether one that worked for so long will likely end as soon again.
 fn is_early(end: End, worked: Duration) -> bool {
-    let steady = if end == End::Signalled(libc::SIGKILL) { STEADY_KILLED } else { STEADY_CRASHED };
+    let steady = if end == KILLED { STEADY_KILLED } else { STEADY_CRASHED };
     worked < steady
 }
 
@@ -323,14 +329,13 @@ mod test {
 
     #[test]
     fn one_that_was_killed_after_a_while_is_replaced_at_once() {
-        let killed = End::Signalled(libc::SIGKILL);
-        assert!(
-            is_early(killed, Duration::from_millis(100)) && !is_early(killed, Duration::from_millis(300))
-        );
+        assert!(is_early(KILLED, Duration::from_millis(40)) && !is_early(KILLED, Duration::from_millis(60)));
         let crashed = End::Signalled(libc::SIGSEGV);
         assert!(is_early(crashed, Duration::from_secs(4)) && !is_early(crashed, Duration::from_secs(6)));
         let mut supervisor = supervisor("/bin/true");
         supervisor.early_ends = 7;
-        assert_eq!((supervisor.next_delay(false), supervisor.early_ends), (Duration::ZERO, 0));
+        assert_eq!((supervisor.next_delay(false, KILLED), supervisor.early_ends), (Duration::ZERO, 0));
+        let mut delay = || supervisor.next_delay(true, KILLED).as_millis();
+        assert_eq!([(); 6].map(|()| delay()), [0, 0, 0, 0, 100, 200]);
     }
 }

@@ -4,6 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use framewire_shared::handover::{WELCOME_DESCRIPTORS, Welcome};
+use framewire_shared::happenings::{Happening, HappeningRing, ReadIndex};
+use framewire_shared::limits::HAPPENINGS_WAITING_MAX;
 use framewire_shared::region::{self, Config, Mapping, RegionError, Status};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
@@ -104,6 +106,17 @@ impl Equipment {
     pub fn hush(&self) {
         // Empty if somebody else took note.
         let _ = rustix::io::read(&self.descriptors[DOORBELL], &mut [0_u8; 8]);
+    }
+
+    /// What the data plane's threads have told and nobody has read yet.
+    #[must_use]
+    pub fn take_happenings(&self) -> Vec<Happening> {
+        let rings = self.status.happenings.iter().zip(&self.config.read);
+        // A ring that fills as fast as it is read would hold us for ever: what it holds at most is enough.
+        let taken = |(ring, read): (&'_ HappeningRing, &'_ ReadIndex)| -> Vec<Happening> {
+            (0..HAPPENINGS_WAITING_MAX).map_while(|_| ring.pop(read)).collect()
+        };
+        rings.flat_map(taken).collect()
     }
 
     /// Wakes the foreman and all workers: a plan was published. Awake ones see it by themselves.

@@ -1,0 +1,253 @@
+//! The network: what exists, and the data plane that carries it, kept in step.
+//!
+//! Everything that changes ports goes through [`Network::commit`] (in [`crate::transaction`]): a new inventory is
+//! carried out whole or not at all. Everything that happens to the data plane is looked after here: one that has
+//! died is replaced, and the new one is given the vault and the plan, so that what QMP has answered stays true.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use framewire_shared::happenings::Happening;
+use framewire_shared::plan::{PlanTooLarge, Section};
+
+use crate::adoption::Recalled;
+use crate::dataplane::equipment::Equipment;
+use crate::dataplane::trouble::{Refusal, Trouble};
+use crate::inventory::file::InventoryFile;
+use crate::inventory::{Inventory, Port};
+use crate::planner::{self, Settings};
+use crate::qmp::answer::QmpError;
+use crate::supervisor::{Supervisor, Unavailable};
+use crate::vault::Vault;
+
+/// How long the data plane may take to carry out a change. One that takes longer is stuck, and is replaced.
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Why a change was not carried out. Nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no data plane to build queues.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// The data plane cannot build a queue.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Two data planes in a row ended over it.
+    #[error("{0}; the change was taken back")]
+    Trouble(Trouble),
+    /// There is no room in the plan.
+    #[error(transparent)]
+    TooLarge(#[from] PlanTooLarge),
+    /// It could not be written down for a next control plane.
+    #[error("inventory: {0}")]
+    Inventory(#[from] std::io::Error),
+}
+
+impl From<Error> for QmpError {
+    fn from(error: Error) -> Self {
+        QmpError::generic(error.to_string())
+    }
+}
+
+/// What happened to the network by itself.
+#[derive(Debug)]
+pub enum News {
+    /// A data plane has ended.
+    Died {
+        /// Its process id.
+        pid: i32,
+        /// How it ended.
+        why: String,
+    },
+    /// A data plane carries what there is.
+    Started {
+        /// Its process id.
+        pid: i32,
+        /// How many queues it was given.
+        queues: usize,
+    },
+    /// A port could not be given to a new data plane and is gone.
+    Lost(Box<Port>),
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Network {
+    pub(crate) inventory: Inventory,
+    pub(crate) file: InventoryFile,
+    pub(crate) vault: Vault,
+    pub(crate) supervisor: Supervisor,
+    /// What was published last.
+    pub(crate) published: Vec<Section>,
+    poll_us: u32,
+    news: Vec<News>,
+}
+
+impl Network {
+    /// An empty one. Its data plane is started when it is first looked after.
+    #[must_use]
+    pub fn new(program: PathBuf, equipment: Equipment, file: InventoryFile, poll_us: u32) -> Self {
+        Network {
+            inventory: Inventory::default(),
+            file,
+            vault: Vault::default(),
+            supervisor: Supervisor::new(program, equipment),
+            published: Vec::new(),
+            poll_us,
+            news: Vec::new(),
+        }
+    }
+
+    /// One whose data plane runs already. Ports that the data plane does not have any more are dropped, and
+    /// queues that the inventory does not know are retired.
+    ///
+    /// # Errors
+    /// If the data plane does not go along.
+    pub fn adopt(
+        program: PathBuf,
+        recalled: Recalled,
+        file: InventoryFile,
+        poll_us: u32,
+    ) -> Result<Self, Error> {
+        let Recalled { equipment, attached, kept, mut inventory, published } = recalled;
+        let mut vault = Vault::default();
+        vault.keep(kept);
+        let last_key = vault.iter().map(|kept| kept.build.queue).max().unwrap_or(0);
+        inventory.never_reuse(last_key);
+        let lost =
+            inventory.drop_ports(|port| port.queues.iter().any(|queue| vault.get(queue.key).is_none()));
+        for port in &lost {
+            log::warn!("port '{}': the data plane does not have it any more; it is dropped", port.id);
+        }
+        let supervisor = Supervisor::adopting(program, equipment, attached);
+        let news = Vec::new();
+        let mut network = Network { inventory, file, vault, supervisor, published, poll_us, news };
+        network.commit(network.inventory.clone(), Vec::new())?;
+        let pid = network.process_id().unwrap_or_default();
+        log::info!("data plane: process {pid} adopted with {} ports", network.inventory.ports().len());
+        Ok(network)
+    }
+
+    /// What exists.
+    #[must_use]
+    pub fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// The data plane's keeper.
+    #[must_use]
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
+    /// The vault.
+    #[must_use]
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// How long queues are polled that do not say otherwise.
+    #[must_use]
+    pub fn poll_us(&self) -> u32 {
+        self.poll_us
+    }
+
+    /// What happened since the last call.
+    pub fn take_news(&mut self) -> Vec<News> {
+        self.write_obituaries();
+        std::mem::take(&mut self.news)
+    }
+
+    /// Notes what became of the data plane, starts another if it is time to, and gives a new one what it is to
+    /// carry. Called whenever something may have happened to it.
+    pub fn look_after(&mut self) {
+        self.supervisor.note_end();
+        self.supervisor.start_if_due();
+        if self.supervisor.hear(false) {
+            self.hand_all_over();
+        }
+    }
+
+    /// Waits until a data plane works.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if none does, and why.
+    pub fn wait_running(&mut self) -> Result<(), Unavailable> {
+        self.look_after();
+        if self.supervisor.hear(true) {
+            self.hand_all_over();
+        }
+        self.supervisor.unavailable().map_or(Ok(()), Err)
+    }
+
+    /// What the data plane has told since the last call.
+    pub fn take_happenings(&mut self) -> Vec<Happening> {
+        self.supervisor.equipment().take_happenings()
+    }
+
+    /// Ends the data plane and removes what a next control plane would look for.
+    pub fn end(mut self) {
+        self.supervisor.end();
+        self.file.remove();
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        Settings { workers: self.supervisor.equipment().workers(), poll_us: self.poll_us }
+    }
+
+    pub(crate) fn process_id(&self) -> Option<i32> {
+        let attached = self.supervisor.running()?;
+        Some(attached.process.pid.as_raw_nonzero().get())
+    }
+
+    /// Gives a new data plane the whole vault and the plan. If it fails, it is dead.
+    pub(crate) fn hand_all_over(&mut self) {
+        match self.try_hand_over() {
+            Ok(()) => {
+                self.write_obituaries();
+                let pid = self.process_id().unwrap_or_default();
+                self.news.push(News::Started { pid, queues: self.vault.iter().count() });
+            }
+            Err(trouble) => self.supervisor.lost(trouble),
+        }
+    }
+
+    fn try_hand_over(&mut self) -> Result<(), Trouble> {
+        let Some(attached) = self.supervisor.running() else { return Err(Trouble::Gone) };
+        let deadline = Instant::now() + ANSWER_MAX;
+        let refused = attached.build(self.vault.iter().map(|kept| kept.on_its_way(true)), deadline)?;
+        self.drop_refused(&refused);
+        let plan = planner::plan(&self.inventory, self.settings());
+        let Some(attached) = self.supervisor.running() else { return Err(Trouble::Gone) };
+        let equipment = self.supervisor.equipment();
+        self.published = attached.publish(equipment, plan.sections, &self.published, deadline)?;
+        self.inventory.keep_workers(|key| plan.worker_of.get(&key).copied());
+        self.vault.keep_only(|key| plan.worker_of.contains_key(&key));
+        Ok(())
+    }
+
+    /// Ports that worked in one data plane and cannot be built in the next (an interface that was deleted
+    /// meanwhile, say) are gone.
+    fn drop_refused(&mut self, refused: &[Refusal]) {
+        if refused.is_empty() {
+            return;
+        }
+        for refusal in refused {
+            if let Some(port) = self.inventory.port_of_queue(refusal.key) {
+                log::error!("port '{}' is lost: {refusal}", port.id);
+            }
+        }
+        let is_refused = |key| refused.iter().any(|refusal| refusal.key == key);
+        let lost = self.inventory.drop_ports(|port| port.queues.iter().any(|queue| is_refused(queue.key)));
+        self.news.extend(lost.into_iter().map(|port| News::Lost(Box::new(port))));
+        if let Err(error) = self.file.save(&self.inventory) {
+            log::error!("inventory: {error}");
+        }
+    }
+
+    fn write_obituaries(&mut self) {
+        for obituary in self.supervisor.take_obituaries() {
+            self.news.push(News::Died { pid: obituary.pid.as_raw_nonzero().get(), why: obituary.why });
+        }
+    }
+}
