@@ -25,6 +25,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("dataplane/src/driver/stream/inbox.rs", "frames point into what was received"),
     ("dataplane/src/driver/stream/outbox.rs", "what is kept is sent from its memory"),
     ("dataplane/src/driver/stream/test.rs", "frames of a test's own memory"),
+    ("controlplane/src/host/vhost.rs", "an ioctl of /dev/vhost-net"),
     ("dataplane/src/frame/burst.rs", "frames are lists of lent memory"),
     ("dataplane/src/frame/segment.rs", "memory that others lend is read and written here"),
     ("dataplane/src/frame/strip.rs", "one landing strip of memory, cut into pieces"),

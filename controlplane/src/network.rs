@@ -146,10 +146,10 @@ impl Network {
         &self.vault
     }
 
-    /// How long queues are polled that do not say otherwise.
+    /// What a worker was last told to carry.
     #[must_use]
-    pub fn poll_us(&self) -> u32 {
-        self.poll_us
+    pub fn published(&self, worker: usize) -> Option<&Section> {
+        self.published.get(worker)
     }
 
     /// What happened since the last call.

@@ -10,6 +10,7 @@ pub mod runtime_dir;
 pub mod signals;
 pub mod socket;
 pub mod tun;
+pub mod vhost;
 
 use rustix::io::Errno;
 

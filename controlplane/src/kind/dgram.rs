@@ -3,6 +3,8 @@
 //! Which combinations of `local` and `remote` make sense is a table (qmp.md 6.4). QEMU walks it remote first: the
 //! remote host is resolved before anything else is looked at, because only then is it known to be a group.
 
+pub mod prepare;
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::address::{local_interface, resolve};

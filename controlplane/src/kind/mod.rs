@@ -18,6 +18,7 @@ pub mod mac;
 pub mod netmap;
 pub mod nic;
 pub mod none;
+pub mod prepare;
 pub mod socket;
 pub mod stream;
 pub mod tap;

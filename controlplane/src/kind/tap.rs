@@ -4,6 +4,8 @@
 //! and each forbids the options of the others. QEMU's refusals list the forbidden options by name, not quite all
 //! of them and not always those that are checked; clients see the texts, so they are kept as they are.
 
+pub mod prepare;
+
 use super::{Kind, Surroundings};
 use crate::qmp::answer::QmpError;
 use crate::qmp::qapi::Size;

@@ -17,6 +17,7 @@ use super::types::event::Event;
 use super::types::machine::{NameInfo, StatusInfo, TargetInfo};
 use super::types::net::{AnnounceSelf, NetdevDel, QueryRxFilter, RxFilterInfo, SetLink};
 use super::types::session::{CommandInfo, HumanMonitorCommand, QmpCapabilities, VersionInfo};
+use super::types::status::{QueryStatus, Report};
 use super::types::yank::{Yank, YankInstance};
 use crate::kind::NetdevAdd;
 
@@ -144,6 +145,9 @@ commands! {
     Yank(Yank) = "yank" -> Nothing, oob = true;
     /// What can be torn off.
     QueryYank(Nothing) = "query-yank" -> Vec<YankInstance>, oob = true;
+
+    /// All that `framewire status` shows.
+    XQueryStatus(QueryStatus) = "x-query-status" -> Report, features = &["unstable"];
 }
 
 impl Entry {

@@ -58,6 +58,12 @@ events! {
     Reset(Halt) = "RESET",
     /// The machine ends.
     Shutdown(Halt) = "SHUTDOWN",
+    /// A data plane has ended without being told to; frames stand still until `X_DATAPLANE_STARTED`.
+    XDataplaneDied(XDataplaneDied) = "X_DATAPLANE_DIED",
+    /// A new data plane carries all ports.
+    XDataplaneStarted(XDataplaneStarted) = "X_DATAPLANE_STARTED",
+    /// A queue of a netdev has stopped for good.
+    XNetdevFailed(XNetdevFailed) = "X_NETDEV_FAILED",
 }
 
 object! {
@@ -131,5 +137,35 @@ object! {
         guest: bool,
         /// Why.
         reason: ShutdownCause,
+    }
+}
+
+object! {
+    /// Data of `X_DATAPLANE_DIED`.
+    pub struct XDataplaneDied {
+        /// Which process it was.
+        pid: i64,
+        /// How it ended.
+        reason: String,
+    }
+}
+
+object! {
+    /// Data of `X_DATAPLANE_STARTED`.
+    pub struct XDataplaneStarted {
+        /// Which process it is.
+        pid: i64,
+        /// How many queues it was given.
+        queues: u64,
+    }
+}
+
+object! {
+    /// Data of `X_NETDEV_FAILED`.
+    pub struct XNetdevFailed {
+        /// The netdev.
+        netdev_id as "netdev-id": String,
+        /// What the kernel said of its descriptor.
+        reason: String,
     }
 }

@@ -10,4 +10,5 @@ pub mod machine;
 pub mod net;
 pub mod session;
 pub mod socket_address;
+pub mod status;
 pub mod yank;

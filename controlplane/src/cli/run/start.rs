@@ -1,0 +1,134 @@
+//! The start of a server, in order, and its end.
+//!
+//! The runtime directory is locked first, so that everything after it has one owner. The data plane comes before the
+//! monitors: who can connect can use it. A start that fails ends what it has started, except a data plane that was
+//! adopted: that one carried frames before, and goes on.
+
+use std::path::PathBuf;
+
+use framewire_shared::handover::Welcome;
+
+use super::arguments::Arguments;
+use super::config;
+use crate::adoption::{self, Recalled};
+use crate::cli::Failure;
+use crate::dataplane::equipment::Equipment;
+use crate::execute::{Machine, Server};
+use crate::host::runtime_dir::{RuntimeDir, monitor_path};
+use crate::inventory::file::InventoryFile;
+use crate::network::Network;
+use crate::qmp::Monitors;
+use crate::qmp::endpoint::{Address, Endpoint};
+use crate::qmp::types::machine::RunState;
+use crate::reach::Reach;
+use crate::serve::MONITORS;
+
+/// The other program's name; it lies beside this one.
+const DATA_PLANE: &str = "framewire-dataplane";
+
+/// Starts, or takes over, everything.
+pub(super) fn start(arguments: &Arguments) -> Result<(Server, RuntimeDir), Failure> {
+    let directory = RuntimeDir::lock(&arguments.runtime_dir).map_err(Failure::new)?;
+    let (network, was_adopted) = network(arguments, &directory)?;
+    let endpoints = arguments.monitors.iter().cloned().chain([own_monitor(&directory)]);
+    let monitors = match Monitors::open(endpoints, MONITORS) {
+        Ok(monitors) => monitors,
+        Err(error) => {
+            if !was_adopted {
+                network.end();
+                directory.clean();
+            }
+            return Err(Failure::new(error));
+        }
+    };
+    let mut server = server(arguments, network, monitors);
+    match populate(&mut server, arguments) {
+        Ok(()) => Ok((server, directory)),
+        Err(failure) if was_adopted => {
+            server.monitors.shutdown();
+            Err(failure)
+        }
+        Err(failure) => {
+            end(server, &directory);
+            Err(failure)
+        }
+    }
+}
+
+/// Ends everything, as asked.
+pub(super) fn end(server: Server, directory: &RuntimeDir) {
+    server.say_farewell();
+    let Server { monitors, network, .. } = server;
+    network.end();
+    monitors.shutdown();
+    directory.clean();
+}
+
+/// The network, and whether it carried frames before.
+fn network(arguments: &Arguments, directory: &RuntimeDir) -> Result<(Network, bool), Failure> {
+    let program = data_plane_program()?;
+    let (file, inventory) = InventoryFile::open(directory.path());
+    let inventory = inventory.unwrap_or_default();
+    let known = inventory.ports().len();
+    let socket = directory.data_plane_socket();
+    if let Some(recalled) = adoption::recall(&socket, inventory).map_err(Failure::new)? {
+        warn_of_other_workers(arguments, &recalled);
+        let adopted = Network::adopt(program, recalled, file, arguments.poll_us);
+        return Ok((adopted.map_err(Failure::new)?, true));
+    }
+    if known > 0 {
+        log::warn!("the data plane that carried {known} ports here is gone; beginning without them");
+    }
+    let equipment = Equipment::create(Welcome::new(&arguments.cpus), &socket).map_err(Failure::new)?;
+    let mut network = Network::new(program, equipment, file, arguments.poll_us);
+    match network.wait_running() {
+        Ok(()) => Ok((network, false)),
+        Err(unavailable) => {
+            network.end();
+            directory.clean();
+            Err(Failure::new(unavailable.why))
+        }
+    }
+}
+
+fn warn_of_other_workers(arguments: &Arguments, recalled: &Recalled) {
+    if recalled.equipment.welcome != Welcome::new(&arguments.cpus) {
+        let workers = recalled.equipment.workers();
+        log::warn!("--workers, --cpus: the running data plane keeps its {workers} workers as they are");
+    }
+}
+
+fn server(arguments: &Arguments, network: Network, monitors: Monitors) -> Server {
+    let state = if arguments.stopped { RunState::Prelaunch } else { RunState::Running };
+    let machine = Machine { name: arguments.name.clone(), state };
+    let mut server = Server { network, monitors, machine, reach: Reach::default(), is_ending: false };
+    server.monitors.fdsets.set_vm_runs(!arguments.stopped);
+    for port in server.network.inventory().ports() {
+        server.reach.begin(port);
+    }
+    server
+}
+
+/// Makes what the command line asks for.
+fn populate(server: &mut Server, arguments: &Arguments) -> Result<(), Failure> {
+    for netdev in &arguments.netdevs {
+        let failed = |error| Failure::new(format!("--netdev id={}: {error}", netdev.id));
+        server.netdev_from_command_line(netdev).map_err(failed)?;
+    }
+    arguments.config.as_ref().map_or(Ok(()), |file| config::replay(server, file))
+}
+
+/// For `framewire qmp` and `framewire status`, so that they need not wait for the operator's clients.
+fn own_monitor(directory: &RuntimeDir) -> Endpoint {
+    let path = monitor_path(directory.path()).to_string_lossy().into_owned();
+    Endpoint { address: Address::Unix(path), server: true, wait: false, reconnect: std::time::Duration::ZERO }
+}
+
+fn data_plane_program() -> Result<PathBuf, Failure> {
+    let own = std::env::current_exe().map_err(|error| Failure::new(format!("own program: {error}")))?;
+    let program = own.with_file_name(DATA_PLANE);
+    if program.is_file() {
+        return Ok(program);
+    }
+    Err(Failure::new(format!("{}: not found; it belongs beside framewire itself", program.display())))
+}

@@ -1,0 +1,125 @@
+//! Commands that change or ask about the network.
+
+use framewire_shared::handover::Build;
+
+use super::{Caller, Given, Server, World};
+use crate::inventory::{Description, NewPort, Port, Role};
+use crate::kind::NetdevAdd;
+use crate::kind::prepare::{self, Prepared, PreparedQueue, say};
+use crate::network::Error;
+use crate::qmp::answer::{Outcome, QmpError, nothing};
+use crate::qmp::qapi::QapiType as _;
+use crate::vault::Kept;
+
+impl Server {
+    /// Makes a netdev: when this returns, it is in effect.
+    pub(super) fn netdev_add(&mut self, netdev: &NetdevAdd, caller: Caller<'_>) -> Outcome {
+        let checked = netdev.check(&World(self.network.inventory()))?;
+        let monitor = match caller {
+            Caller::Client(request) => Some(request.monitor),
+            Caller::CommandLine => None,
+        };
+        let mut given = Given { monitors: &mut self.monitors, monitor, id: &netdev.id };
+        let prepared = prepare::prepare(checked, netdev.kind(), &mut given)?;
+        self.add(netdev, prepared)?;
+        Ok(nothing())
+    }
+
+    /// `--netdev`: as the command, except that one which is there already is kept if it is the same.
+    ///
+    /// # Errors
+    /// As the command's, or that there is another of that name.
+    pub fn netdev_from_command_line(&mut self, netdev: &NetdevAdd) -> Result<(), QmpError> {
+        let Some(existing) = self.network.inventory().backend(&netdev.id) else {
+            return self.netdev_add(netdev, Caller::CommandLine).map(drop);
+        };
+        if serde_json::Value::Object(existing.description.arguments.clone()) == netdev.print() {
+            return Ok(());
+        }
+        Err(QmpError::generic(format!(
+            "netdev '{}' exists with other options, and carries frames: delete it with netdev_del, or give it as it is",
+            netdev.id
+        )))
+    }
+
+    fn add(&mut self, netdev: &NetdevAdd, mut prepared: Prepared) -> Result<(), QmpError> {
+        let queues = std::mem::take(&mut prepared.queues);
+        let mut next = self.network.inventory().clone();
+        let arguments = netdev.print().as_object().cloned().unwrap_or_default();
+        let description = Description {
+            arguments,
+            info: prepared.info.clone(),
+            farewell: prepared.farewell.clone(),
+            poll_us: prepared.poll_us,
+        };
+        let new = NewPort {
+            id: netdev.id.clone(),
+            role: prepared.role,
+            description,
+            queues: queues.len(),
+            peer: prepared.peer.clone(),
+        };
+        let added = next.add(new).map(|port| (port.clone(), kept(port, queues)));
+        let done = added.map_err(QmpError::from).and_then(|(port, kept)| {
+            self.network.commit(next, kept).map_err(|error| in_words(&error, &netdev.id))?;
+            self.reach.begin(&port);
+            Ok(())
+        });
+        if done.is_err() {
+            prepared.take_back();
+        }
+        // A remote that is there is reached before the command is answered.
+        self.reach.try_due(self.network.vault());
+        done
+    }
+
+    /// Ends a netdev: when this returns, nothing of it is in use.
+    pub(super) fn netdev_del(&mut self, id: &str) -> Outcome {
+        let mut next = self.network.inventory().clone();
+        let gone = next.remove_backend(id)?;
+        self.network.commit(next, Vec::new())?;
+        if let Some(farewell) = &gone.description.farewell {
+            say(farewell);
+        }
+        Ok(nothing())
+    }
+
+    /// Sets the link of all ports of that name.
+    pub(super) fn set_link(&mut self, name: &str, up: bool) -> Outcome {
+        let mut next = self.network.inventory().clone();
+        next.set_link(name, up)?;
+        self.network.commit(next, Vec::new())?;
+        Ok(nothing())
+    }
+
+    /// No kind that exists without a guest has a receive filter.
+    pub(super) fn query_rx_filter(&self, name: Option<&str>) -> Outcome {
+        let Some(name) = name else { return Ok(serde_json::Value::Array(Vec::new())) };
+        let port = self.network.inventory().ports().iter().find(|port| port.id == name);
+        Err(QmpError::generic(match port.map(|port| port.role) {
+            None => format!("invalid net client name: {name}"),
+            Some(Role::Netdev | Role::HubPort(_)) => format!("net client({name}) isn't a NIC"),
+            Some(Role::Nic) => format!("net client({name}) doesn't support rx-filter querying"),
+        }))
+    }
+
+    /// At the end: what is to be run for each port that goes.
+    pub fn say_farewell(&self) {
+        let ports = self.network.inventory().ports();
+        ports.iter().filter_map(|port| port.description.farewell.as_ref()).for_each(say);
+    }
+}
+
+fn kept(port: &Port, queues: Vec<PreparedQueue>) -> Vec<Kept> {
+    let pairs = port.queues.iter().zip(queues);
+    pairs
+        .map(|(queue, PreparedQueue { options, descriptors })| {
+            let (key, counter_slot) = (queue.key, queue.counter_slot);
+            Kept { build: Build { queue: key, counter_slot, counters_go_on: false, options }, descriptors }
+        })
+        .collect()
+}
+
+fn in_words(error: &Error, id: &str) -> QmpError {
+    QmpError::generic(format!("netdev '{id}': {error}"))
+}

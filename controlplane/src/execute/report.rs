@@ -1,0 +1,126 @@
+//! `x-query-status`: everything that can be seen from outside, in pages that clients can hold.
+//!
+//! Counters are read from memory that the data plane writes, at any moment: a number may be newer than its
+//! neighbour. They are numbers and nothing else; nothing here depends on their being true.
+
+use framewire_shared::counters::{DropReason, QueueCounters, WorkerCounters};
+use framewire_shared::handover::ANY_CPU;
+
+use super::Server;
+use crate::inventory::{Inventory, Port, Role};
+use crate::qmp::qapi::QapiType as _;
+use crate::qmp::types::status::{DataPlaneReport, DropReport, PortReport, Report, WorkerReport};
+
+/// A page ends when its ports have so much text. Clients are known (libvirt) to give up on lines of 64 KiB.
+const PAGE_BYTES: usize = 40 << 10;
+
+impl Server {
+    /// The report, with ports from the `first`th on.
+    pub(super) fn report(&self, first: u32) -> Report {
+        let inventory = self.network.inventory();
+        let mut ports = Vec::new();
+        let mut bytes = 0;
+        for port in inventory.ports().iter().skip(first as usize) {
+            let report = self.port_report(port, inventory);
+            bytes += report.print().to_string().len();
+            ports.push(report);
+            if bytes > PAGE_BYTES {
+                break;
+            }
+        }
+        let total = count(inventory.ports().len());
+        let end = first.saturating_add(count(ports.len()));
+        Report {
+            pid: i64::from(std::process::id()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            name: self.machine.name.clone(),
+            data_plane: self.data_plane_report(),
+            workers: self.worker_reports(),
+            ports,
+            total,
+            next: (end < total).then_some(end),
+        }
+    }
+
+    fn data_plane_report(&self) -> DataPlaneReport {
+        let supervisor = self.network.supervisor();
+        let process = supervisor.watched().map(|(_incarnation, attached)| attached.process.pid);
+        let walls = supervisor.walls();
+        DataPlaneReport {
+            running: supervisor.running().is_some(),
+            pid: process.map(|pid| pid.as_raw_nonzero().get().into()),
+            why: supervisor.unavailable().map(|unavailable| unavailable.why),
+            own_network: walls.map(|walls| walls.network_namespace == 1),
+            own_files: walls.map(|walls| walls.mount_namespace == 1),
+        }
+    }
+
+    fn worker_reports(&self) -> Vec<WorkerReport> {
+        let equipment = self.network.supervisor().equipment();
+        let workers = equipment.status.worker_counters.iter().zip(equipment.welcome.cpus);
+        let workers = workers.take(equipment.workers()).enumerate();
+        workers.map(|(worker, (counters, cpu))| worker_report(self.label(worker), cpu, counters)).collect()
+    }
+
+    fn label(&self, worker: usize) -> String {
+        let label = self.network.published(worker).map(|section| section.label).unwrap_or_default();
+        let text = label.split(|byte| *byte == 0).next().unwrap_or_default();
+        if text.is_empty() { format!("fw{worker}") } else { String::from_utf8_lossy(text).into_owned() }
+    }
+
+    fn port_report(&self, port: &Port, inventory: &Inventory) -> PortReport {
+        let status = &self.network.supervisor().equipment().status;
+        let slots = port.queues.iter().map(|queue| queue.counter_slot as usize);
+        let counters: Vec<&QueueCounters> =
+            slots.filter_map(|slot| status.queue_counters.get(slot)).collect();
+        let sum =
+            |of: fn(&QueueCounters) -> u64| counters.iter().map(|line| of(line)).fold(0, u64::wrapping_add);
+        let mut workers: Vec<u32> = port.queues.iter().filter_map(|queue| queue.worker).collect();
+        workers.sort_unstable();
+        workers.dedup();
+        let peer = port.peer.and_then(|number| inventory.port(number));
+        PortReport {
+            id: port.id.clone(),
+            kind: port.kind().to_owned(),
+            peer: peer.map(|peer| peer.id.clone()),
+            hub: if let Role::HubPort(hub) = port.role { Some(hub) } else { None },
+            link: port.link_is_up,
+            info: port.description.info.clone(),
+            queues: count(port.queues.len()),
+            workers,
+            received_frames: sum(|line| line.received_frames.get()),
+            received_bytes: sum(|line| line.received_bytes.get()),
+            sent_frames: sum(|line| line.sent_frames.get()),
+            sent_bytes: sum(|line| line.sent_bytes.get()),
+            calls: sum(|line| line.calls.get()),
+            held_back: sum(|line| line.held_back.get()),
+            dropped: dropped(&counters),
+        }
+    }
+}
+
+fn worker_report(name: String, cpu: u16, counters: &WorkerCounters) -> WorkerReport {
+    WorkerReport {
+        name,
+        cpu: (cpu != ANY_CPU).then_some(cpu.into()),
+        queues: counters.queues.get(),
+        queues_awake: counters.queues_awake.get(),
+        turns: counters.turns.get(),
+        busy_turns: counters.busy_turns.get(),
+        spinning_ns: counters.spinning_ns.get(),
+        sleeping_ns: counters.sleeping_ns.get(),
+        sleeps: counters.sleeps.get(),
+    }
+}
+
+fn dropped(counters: &[&QueueCounters]) -> Vec<DropReport> {
+    let of_reason = |reason: &DropReason| {
+        let frames = counters.iter().map(|line| line.dropped[*reason as usize].get());
+        DropReport { reason: reason.name().to_owned(), frames: frames.fold(0, u64::wrapping_add) }
+    };
+    DropReason::ALL.iter().map(of_reason).filter(|report| report.frames > 0).collect()
+}
+
+fn count(count: usize) -> u32 {
+    u32::try_from(count).expect("QUEUES_MAX bounds all counts, hub ports fit an int32 each")
+}

@@ -1,0 +1,161 @@
+//! The main loop: one thread, one poll, everything in turn.
+//!
+//! Each round looks after the data plane, hears what it has told, executes at most one request, and tells clients
+//! what has happened. A round is short (the longest wait in it is a transaction, which is bounded), so nobody is kept
+//! waiting by anybody else.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use framewire_shared::happenings::{Happening, HappeningKind};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use rustix::io::Errno;
+
+use crate::execute::Server;
+use crate::host::signals::{Asked, Signals};
+use crate::host::words;
+use crate::network::News;
+use crate::qmp::types::event::{Event, XDataplaneDied, XDataplaneStarted, XNetdevFailed};
+use crate::qmp::types::machine::ShutdownCause;
+
+const SIGNALS: Token = Token(0);
+const DOORBELL: Token = Token(1);
+const PROCESS: Token = Token(2);
+const HANDOVER: Token = Token(3);
+/// The first token of the monitors.
+pub const MONITORS: Token = Token(16);
+
+/// The loop.
+#[derive(Debug)]
+pub struct Loop {
+    server: Server,
+    signals: Signals,
+    poll: Poll,
+    /// Which data plane is watched.
+    watched: Option<u64>,
+}
+
+impl Loop {
+    /// Watches everything there is.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn new(mut server: Server, signals: Signals) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        server.monitors.register(poll.registry())?;
+        watch(&poll, signals.as_fd(), SIGNALS)?;
+        watch(&poll, server.network.supervisor().equipment().doorbell().as_fd(), DOORBELL)?;
+        Ok(Loop { server, signals, poll, watched: None })
+    }
+
+    /// Serves until somebody asks for the end.
+    ///
+    /// # Errors
+    /// If the kernel refuses to let us wait.
+    pub fn run(mut self) -> io::Result<Server> {
+        let mut events = Events::with_capacity(64);
+        while !self.server.is_ending {
+            self.watch_data_plane()?;
+            match self.poll.poll(&mut events, self.patience()) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            for event in &events {
+                self.server.monitors.ready(event);
+            }
+            self.round();
+        }
+        Ok(self.server)
+    }
+
+    fn round(&mut self) {
+        self.hear_signals();
+        self.server.network.look_after();
+        self.server.network.supervisor().equipment().hush();
+        for happening in self.server.network.take_happenings() {
+            self.server.hear(happening);
+        }
+        if let Some(request) = self.server.monitors.next_request() {
+            let outcome = self.server.execute(&request);
+            self.server.monitors.answer(request, outcome);
+        }
+        self.server.reach.try_due(self.server.network.vault());
+        self.server.tell_news();
+    }
+
+    /// How long there is nothing to do, unless something happens.
+    fn patience(&self) -> Option<Duration> {
+        if self.server.monitors.is_busy() {
+            return Some(Duration::ZERO);
+        }
+        let Server { monitors, network, reach, .. } = &self.server;
+        let due = [monitors.deadline(), network.supervisor().due(), reach.due()];
+        let next = due.into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn hear_signals(&mut self) {
+        while let Some(asked) = self.signals.take() {
+            if asked == Asked::End && !self.server.is_ending {
+                // Says so to all clients; never fails.
+                let _ = self.server.quit(ShutdownCause::HostSignal);
+            }
+        }
+    }
+
+    /// A data plane that was started meanwhile is watched instead of the one before, whose descriptors the
+    /// kernel stopped watching when they were closed.
+    fn watch_data_plane(&mut self) -> io::Result<()> {
+        let Some((incarnation, attached)) = self.server.network.supervisor().watched() else { return Ok(()) };
+        if self.watched != Some(incarnation) {
+            watch(&self.poll, attached.process.pidfd.as_fd(), PROCESS)?;
+            watch(&self.poll, attached.socket().as_fd(), HANDOVER)?;
+            self.watched = Some(incarnation);
+        }
+        Ok(())
+    }
+}
+
+fn watch(poll: &Poll, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+    poll.registry().register(&mut SourceFd(&descriptor.as_raw_fd()), token, Interest::READABLE)
+}
+
+impl Server {
+    /// Takes note of what the data plane has told. It may tell anything: keys are looked up.
+    fn hear(&mut self, happening: Happening) {
+        match happening.kind {
+            HappeningKind::PeerGone => self.reach.hurry(happening.queue),
+            HappeningKind::QueueFailed => self.queue_failed(happening),
+        }
+    }
+
+    fn queue_failed(&mut self, happening: Happening) {
+        let Some(port) = self.network.inventory().port_of_queue(happening.queue) else { return };
+        let errno = i32::try_from(happening.detail).unwrap_or(libc::EIO);
+        let reason = words(Errno::from_raw_os_error(errno));
+        log::error!("port '{}': a queue has stopped: {reason}", port.id);
+        let event = Event::XNetdevFailed(XNetdevFailed { netdev_id: port.id.clone(), reason });
+        self.monitors.broadcast(&event);
+    }
+
+    /// Tells all clients what happened to the network by itself.
+    fn tell_news(&mut self) {
+        for news in self.network.take_news() {
+            let event = match news {
+                News::Died { pid, why } => {
+                    Event::XDataplaneDied(XDataplaneDied { pid: pid.into(), reason: why })
+                }
+                News::Started { pid, queues } => {
+                    Event::XDataplaneStarted(XDataplaneStarted { pid: pid.into(), queues: queues as u64 })
+                }
+                News::Lost(port) => {
+                    let reason = "a new data plane could not take it; it is gone".to_owned();
+                    Event::XNetdevFailed(XNetdevFailed { netdev_id: port.id, reason })
+                }
+            };
+            self.monitors.broadcast(&event);
+        }
+    }
+}
