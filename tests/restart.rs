@@ -81,7 +81,7 @@ fn an_event_tells_that_the_data_plane_was_replaced() {
     need!(root);
     let mut bench = Bench::new();
     kill_data_plane(&mut bench.framewire);
-    bench.qmp.event("FRAMEWIRE_DATAPLANE_RESTARTED");
+    bench.qmp.event("X_DATAPLANE_STARTED");
 }
 
 #[test]

@@ -9,9 +9,10 @@ mod human;
 pub mod net;
 mod report;
 
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
+use crate::host::resolve;
 use crate::inventory::Inventory;
 use crate::kind::prepare::Descriptors;
 use crate::kind::{ChardevNature, Neighbour, Surroundings};
@@ -185,10 +186,7 @@ impl Surroundings for World<'_> {
     }
 
     fn resolve_ipv4(&self, host: &str) -> Option<Ipv4Addr> {
-        (host, 0).to_socket_addrs().ok()?.find_map(|address| match address.ip() {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        })
+        resolve::ipv4(host)
     }
 }
 

@@ -127,6 +127,12 @@ impl Supervisor {
         }
     }
 
+    /// How often another one was started.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.incarnation.saturating_sub(1)
+    }
+
     /// When something is to be done though nothing happens: a start, or giving up on one.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {

@@ -2,7 +2,9 @@
 //!
 //! One table of words serves all shells.
 
-use super::Failure;
+use std::ffi::OsString;
+
+use super::{Failure, print};
 
 /// Subcommands with their options; a word that takes a file or directory ends in `=`.
 const WORDS: &[(&str, &[&str])] = &[
@@ -11,15 +13,13 @@ const WORDS: &[(&str, &[&str])] = &[
         &[
             "--qmp",
             "--netdev",
-            "--device",
-            "--nic",
-            "--chardev",
             "--config=",
             "--workers",
             "--cpus",
             "--poll-us",
             "--runtime-dir=",
             "--name",
+            "--stopped",
             "--log",
             "--help",
         ],
@@ -37,6 +37,17 @@ framewire completions bash|fish|zsh: print completions for a shell
   fish   framewire completions fish > ~/.config/fish/completions/framewire.fish
   zsh    framewire completions zsh > \"${fpath[1]}/_framewire\"
 ";
+
+/// Runs the subcommand with the words that follow it.
+///
+/// # Errors
+/// If there is no such shell.
+pub fn run(words: &[OsString]) -> Result<(), Failure> {
+    match words.first().and_then(|word| word.to_str()) {
+        None | Some("-h" | "--help") => print(HELP),
+        Some(shell) => print(&script(shell)?),
+    }
+}
 
 /// The script for one shell.
 ///

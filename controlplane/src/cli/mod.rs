@@ -2,11 +2,17 @@
 
 pub mod client;
 pub mod completions;
+pub mod log;
 pub mod qmp;
+pub mod run;
 pub mod status;
 pub mod table;
 
+use std::ffi::OsString;
 use std::io::Write;
+use std::process::ExitCode;
+
+use lexopt::prelude::{Long, Short, Value as Word, ValueExt};
 
 /// What ends a subcommand early: a sentence for the person who typed it.
 #[derive(Debug, thiserror::Error)]
@@ -16,8 +22,8 @@ pub struct Failure(String);
 impl Failure {
     /// With this sentence.
     #[must_use]
-    pub fn new(sentence: impl Into<String>) -> Self {
-        Failure(sentence.into())
+    pub fn new(sentence: impl std::fmt::Display) -> Self {
+        Failure(sentence.to_string())
     }
 }
 
@@ -33,6 +39,65 @@ impl From<client::Error> for Failure {
     }
 }
 
+/// What a newcomer reads first.
+const HELP: &str = "\
+framewire: QEMU's network backends, out of process
+
+A control plane that speaks QMP, as QEMU does, and a data plane that moves Ethernet frames.
+
+  framewire run            start it, and serve QMP until told to quit
+  framewire status         show what a running one carries
+  framewire qmp            send commands to a running one
+  framewire completions    print completions for a shell
+
+`framewire COMMAND --help` tells more, with examples. --version prints the version.
+
+To try it, as root:
+
+  framewire run --netdev tap,id=n0,ifname=n0,script=no,downscript=no &
+  framewire status
+  framewire qmp quit
+";
+
+/// Runs the program with its arguments.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    dispatch(arguments).unwrap_or_else(|failure| {
+        // Nobody is left to tell if this fails.
+        let _ = writeln!(std::io::stderr(), "framewire: {failure}");
+        ExitCode::FAILURE
+    })
+}
+
+fn dispatch(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure> {
+    let mut parser = lexopt::Parser::from_iter(arguments);
+    match parser.next()? {
+        None | Some(Short('h') | Long("help")) => print(HELP)?,
+        Some(Short('V') | Long("version")) => print(concat!("framewire ", env!("CARGO_PKG_VERSION"), "\n"))?,
+        Some(Word(name)) => return subcommand(&name.string()?, parser.raw_args()?.collect()),
+        Some(other @ (Short(_) | Long(_))) => return Err(other.unexpected().into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn subcommand(name: &str, words: Vec<OsString>) -> Result<ExitCode, Failure> {
+    match name {
+        "run" => run::run(words)?,
+        "qmp" => {
+            let all_succeeded = qmp::run(words)?;
+            return Ok(if all_succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        "status" => status::run(words)?,
+        "completions" => completions::run(&words)?,
+        "help" => print(HELP)?,
+        unknown => {
+            let sentence = format!("'{unknown}' is no command of framewire; `framewire --help` lists them");
+            return Err(Failure(sentence));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Prints. A reader that has gone (`| head`) is no failure.
 ///
 /// # Errors
@@ -45,4 +110,10 @@ pub fn print(text: &str) -> Result<(), Failure> {
         }
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// A number that an option expects.
+fn number<T: std::str::FromStr>(option: &str, value: &str, expected: &str) -> Result<T, Failure> {
+    let wrong = |_not_a_number| Failure(format!("--{option} {value}: {expected} is expected"));
+    value.parse().map_err(wrong)
 }

@@ -9,7 +9,9 @@ use framewire_shared::handover::ANY_CPU;
 use super::Server;
 use crate::inventory::{Inventory, Port, Role};
 use crate::qmp::qapi::QapiType as _;
-use crate::qmp::types::status::{DataPlaneReport, DropReport, PortReport, Report, WorkerReport};
+use crate::qmp::types::status::{
+    DataPlaneReport, DataPlaneState, DropReport, PortReport, Report, WorkerReport,
+};
 
 /// A page ends when its ports have so much text. Clients are known (libvirt) to give up on lines of 64 KiB.
 const PAGE_BYTES: usize = 40 << 10;
@@ -31,9 +33,8 @@ impl Server {
         let total = count(inventory.ports().len());
         let end = first.saturating_add(count(ports.len()));
         Report {
-            pid: i64::from(std::process::id()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            name: self.machine.name.clone(),
+            control_pid: i64::from(std::process::id()),
             data_plane: self.data_plane_report(),
             workers: self.worker_reports(),
             ports,
@@ -45,25 +46,34 @@ impl Server {
     fn data_plane_report(&self) -> DataPlaneReport {
         let supervisor = self.network.supervisor();
         let process = supervisor.watched().map(|(_incarnation, attached)| attached.process.pid);
+        let state = match (supervisor.running(), process) {
+            (Some(_), _) => DataPlaneState::Running,
+            (None, Some(_)) => DataPlaneState::Starting,
+            (None, None) => DataPlaneState::Down,
+        };
         let walls = supervisor.walls();
         DataPlaneReport {
-            running: supervisor.running().is_some(),
+            state,
             pid: process.map(|pid| pid.as_raw_nonzero().get().into()),
             why: supervisor.unavailable().map(|unavailable| unavailable.why),
-            own_network: walls.map(|walls| walls.network_namespace == 1),
-            own_files: walls.map(|walls| walls.mount_namespace == 1),
+            restarts: supervisor.restarts(),
+            network_namespace: walls.map(|walls| walls.network_namespace == 1),
+            mount_namespace: walls.map(|walls| walls.mount_namespace == 1),
         }
     }
 
     fn worker_reports(&self) -> Vec<WorkerReport> {
         let equipment = self.network.supervisor().equipment();
         let workers = equipment.status.worker_counters.iter().zip(equipment.welcome.cpus);
-        let workers = workers.take(equipment.workers()).enumerate();
-        workers.map(|(worker, (counters, cpu))| worker_report(self.label(worker), cpu, counters)).collect()
+        let workers = (0..).zip(workers.take(equipment.workers()));
+        workers
+            .map(|(number, (counters, cpu))| worker_report(number, self.label(number), cpu, counters))
+            .collect()
     }
 
-    fn label(&self, worker: usize) -> String {
-        let label = self.network.published(worker).map(|section| section.label).unwrap_or_default();
+    fn label(&self, worker: u32) -> String {
+        let section = self.network.published(worker as usize);
+        let label = section.map(|section| section.label).unwrap_or_default();
         let text = label.split(|byte| *byte == 0).next().unwrap_or_default();
         if text.is_empty() { format!("fw{worker}") } else { String::from_utf8_lossy(text).into_owned() }
     }
@@ -99,9 +109,10 @@ impl Server {
     }
 }
 
-fn worker_report(name: String, cpu: u16, counters: &WorkerCounters) -> WorkerReport {
+fn worker_report(worker: u32, label: String, cpu: u16, counters: &WorkerCounters) -> WorkerReport {
     WorkerReport {
-        name,
+        worker,
+        label,
         cpu: (cpu != ANY_CPU).then_some(cpu.into()),
         queues: counters.queues.get(),
         queues_awake: counters.queues_awake.get(),
@@ -110,15 +121,25 @@ fn worker_report(name: String, cpu: u16, counters: &WorkerCounters) -> WorkerRep
         spinning_ns: counters.spinning_ns.get(),
         sleeping_ns: counters.sleeping_ns.get(),
         sleeps: counters.sleeps.get(),
+        adoptions: counters.adoptions.get(),
     }
 }
 
-fn dropped(counters: &[&QueueCounters]) -> Vec<DropReport> {
-    let of_reason = |reason: &DropReason| {
-        let frames = counters.iter().map(|line| line.dropped[*reason as usize].get());
-        DropReport { reason: reason.name().to_owned(), frames: frames.fold(0, u64::wrapping_add) }
+fn dropped(counters: &[&QueueCounters]) -> DropReport {
+    let of = |reason: DropReason| {
+        let frames = counters.iter().map(|line| line.dropped[reason as usize].get());
+        Some(frames.fold(0, u64::wrapping_add)).filter(|frames| *frames > 0)
     };
-    DropReason::ALL.iter().map(of_reason).filter(|report| report.frames > 0).collect()
+    DropReport {
+        link_down: of(DropReason::LinkDown),
+        no_peer: of(DropReason::NoPeer),
+        no_room: of(DropReason::NoRoom),
+        too_long: of(DropReason::TooLong),
+        runt: of(DropReason::Runt),
+        bad_header: of(DropReason::BadHeader),
+        foreign: of(DropReason::Foreign),
+        refused: of(DropReason::Refused),
+    }
 }
 
 fn count(count: usize) -> u32 {

@@ -1,9 +1,10 @@
 //! The arguments of `framewire run`, read and checked before anything is touched.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use framewire_shared::limits::WORKERS_MAX;
-use lexopt::prelude::*;
+use lexopt::prelude::{Long, Short, Value, ValueExt};
 use rustix::thread::CpuSet;
 
 use crate::cli::{Failure, number};
@@ -38,7 +39,8 @@ pub(super) struct Arguments {
 }
 
 /// Reads them.
-pub(super) fn read(mut parser: lexopt::Parser) -> Result<Asked, Failure> {
+pub(super) fn read(words: Vec<OsString>) -> Result<Asked, Failure> {
+    let mut parser = lexopt::Parser::from_args(words);
     let (mut workers, mut cpus) = (None, None);
     let mut arguments = Arguments {
         monitors: Vec::new(),
@@ -131,7 +133,7 @@ mod test {
     use super::*;
 
     fn read_words(words: &[&str]) -> Result<Arguments, Failure> {
-        match read(lexopt::Parser::from_args(words))? {
+        match read(words.iter().map(OsString::from).collect())? {
             Asked::Run(arguments) => Ok(*arguments),
             Asked::Help => Err(Failure::new("help")),
         }

@@ -1,6 +1,6 @@
 //! What `framewire status` shows: our own command, with a name that QEMU's rules keep free for such (`x-`).
 
-use crate::qmp::qapi::define::object;
+use crate::qmp::qapi::define::{enumeration, object};
 
 object! {
     /// Arguments of `x-query-status`.
@@ -12,14 +12,12 @@ object! {
 }
 
 object! {
-    /// The whole process and a page of its ports.
+    /// Both processes, all workers, and a page of the ports.
     pub struct Report {
-        /// Of the control plane.
-        pid: i64,
         /// The version of the program.
         version: String,
-        /// The name given with `--name`.
-        name: Option<String>,
+        /// The process of the control plane.
+        control_pid as "control-pid": i64,
         /// The other process.
         data_plane as "data-plane": DataPlaneReport,
         /// Its workers.
@@ -33,27 +31,43 @@ object! {
     }
 }
 
+enumeration! {
+    /// Where the data plane is in its life.
+    pub enum DataPlaneState {
+        /// It was started, and does not work yet.
+        Starting = "starting",
+        /// It carries all ports.
+        Running = "running",
+        /// There is none at the moment.
+        Down = "down",
+    }
+}
+
 object! {
     /// The data plane.
     pub struct DataPlaneReport {
-        /// Whether it works.
-        running: bool,
+        /// Where it is in its life.
+        state: DataPlaneState,
         /// Its process, if there is one.
         pid: Option<i64>,
-        /// Why it does not work.
+        /// Why there is none.
         why: Option<String>,
+        /// How often this control plane has started another.
+        restarts: u64,
         /// Whether it has an empty network of its own; absent if another control plane has started it.
-        own_network as "own-network": Option<bool>,
+        network_namespace as "network-namespace": Option<bool>,
         /// Whether its file system is empty; absent likewise.
-        own_files as "own-files": Option<bool>,
+        mount_namespace as "mount-namespace": Option<bool>,
     }
 }
 
 object! {
     /// A worker thread of the data plane.
     pub struct WorkerReport {
-        /// As `ps -L` shows it.
-        name: String,
+        /// Its number.
+        worker: u32,
+        /// Its name, as `ps -L` shows it: what it carries.
+        label: String,
         /// The processor that it is pinned to.
         cpu: Option<u32>,
         /// Queues in its care.
@@ -70,6 +84,8 @@ object! {
         sleeping_ns as "sleeping-ns": u64,
         /// How often it went to sleep.
         sleeps: u64,
+        /// How many plans it has adopted.
+        adoptions: u64,
     }
 }
 
@@ -104,17 +120,29 @@ object! {
         calls: u64,
         /// Times that it had no room and its source was held back.
         held_back as "held-back": u64,
-        /// Frames that went no further, by reason; reasons without any are left out.
-        dropped: Vec<DropReport>,
+        /// Frames that went no further.
+        dropped: DropReport,
     }
 }
 
 object! {
-    /// Frames that went no further.
+    /// Frames that went no further, by reason; reasons without any are left out.
     pub struct DropReport {
-        /// Why.
-        reason: String,
-        /// How many.
-        frames: u64,
+        /// The port's own link, or one on the way from it, is down.
+        link_down as "link-down": Option<u64>,
+        /// Nothing is at the other end.
+        no_peer as "no-peer": Option<u64>,
+        /// A listener of a hub had no room.
+        no_room as "no-room": Option<u64>,
+        /// Longer than the sink can carry.
+        too_long as "too-long": Option<u64>,
+        /// Shorter than an Ethernet header, or cut off on the way in.
+        runt: Option<u64>,
+        /// A virtio-net header that contradicts its frame.
+        bad_header as "bad-header": Option<u64>,
+        /// A protocol's own header was wrong.
+        foreign: Option<u64>,
+        /// The kernel refused to take the frame.
+        refused: Option<u64>,
     }
 }
