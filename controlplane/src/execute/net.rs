@@ -1,6 +1,7 @@
 //! Commands that change or ask about the network.
 
 use framewire_shared::handover::Build;
+use serde_json::Value;
 
 use super::{Caller, Given, Server, World};
 use crate::inventory::{Description, NewPort, Port, Role};
@@ -25,21 +26,19 @@ impl Server {
         Ok(nothing())
     }
 
-    /// `--netdev`: as the command, except that one which is there already is kept if it is the same.
+    /// `--netdev` for a port that was there before this process: it must be the same.
     ///
     /// # Errors
-    /// As the command's, or that there is another of that name.
-    pub fn netdev_from_command_line(&mut self, netdev: &NetdevAdd) -> Result<(), QmpError> {
-        let Some(existing) = self.network.inventory().backend(&netdev.id) else {
-            return self.netdev_add(netdev, Caller::CommandLine).map(drop);
-        };
-        if serde_json::Value::Object(existing.description.arguments.clone()) == netdev.print() {
+    /// If it is another one of that name.
+    pub fn check_adopted(&self, netdev: &NetdevAdd) -> Result<(), QmpError> {
+        let existing = self.network.inventory().backend(&netdev.id);
+        let arguments = existing.map(|port| Value::Object(port.description.arguments.clone()));
+        if arguments == Some(netdev.print()) {
             return Ok(());
         }
-        Err(QmpError::generic(format!(
-            "netdev '{}' exists with other options, and carries frames: delete it with netdev_del, or give it as it is",
-            netdev.id
-        )))
+        Err(QmpError::generic(
+            "it exists with other options and carries frames; delete it with netdev_del, or give it as it is",
+        ))
     }
 
     fn add(&mut self, netdev: &NetdevAdd, mut prepared: Prepared) -> Result<(), QmpError> {
@@ -94,7 +93,7 @@ impl Server {
 
     /// No kind that exists without a guest has a receive filter.
     pub(super) fn query_rx_filter(&self, name: Option<&str>) -> Outcome {
-        let Some(name) = name else { return Ok(serde_json::Value::Array(Vec::new())) };
+        let Some(name) = name else { return Ok(Value::Array(Vec::new())) };
         let port = self.network.inventory().ports().iter().find(|port| port.id == name);
         Err(QmpError::generic(match port.map(|port| port.role) {
             None => format!("invalid net client name: {name}"),

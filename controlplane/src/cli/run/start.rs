@@ -4,6 +4,7 @@
 //! monitors: who can connect can use it. A start that fails ends what it has started, except a data plane that was
 //! adopted: that one carried frames before, and goes on.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use framewire_shared::handover::Welcome;
@@ -13,11 +14,12 @@ use super::config;
 use crate::adoption::{self, Recalled};
 use crate::cli::Failure;
 use crate::dataplane::equipment::Equipment;
-use crate::execute::{Machine, Server};
+use crate::execute::{Caller, Machine, Server};
 use crate::host::runtime_dir::{RuntimeDir, monitor_path};
 use crate::inventory::file::InventoryFile;
 use crate::network::Network;
 use crate::qmp::Monitors;
+use crate::qmp::command::Command;
 use crate::qmp::endpoint::{Address, Endpoint};
 use crate::qmp::types::machine::RunState;
 use crate::reach::Reach;
@@ -111,9 +113,15 @@ fn server(arguments: &Arguments, network: Network, monitors: Monitors) -> Server
 
 /// Makes what the command line asks for.
 fn populate(server: &mut Server, arguments: &Arguments) -> Result<(), Failure> {
+    let ids = server.network.inventory().ports().iter().map(|port| port.id.clone());
+    let mut adopted: BTreeSet<String> = ids.collect();
     for netdev in &arguments.netdevs {
-        let failed = |error| Failure::new(format!("--netdev id={}: {error}", netdev.id));
-        server.netdev_from_command_line(netdev).map_err(failed)?;
+        let made = if adopted.remove(&netdev.id) {
+            server.check_adopted(netdev)
+        } else {
+            server.perform(Command::NetdevAdd(netdev.clone()), Caller::CommandLine).map(drop)
+        };
+        made.map_err(|error| Failure::new(format!("--netdev id={}: {error}", netdev.id)))?;
     }
     arguments.config.as_ref().map_or(Ok(()), |file| config::replay(server, file))
 }
