@@ -35,6 +35,8 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("dataplane/src/main.rs", "takes over the descriptors that it was started with"),
     ("dataplane/src/uring.rs", "what is submitted to the kernel must stay where it is"),
     ("dataplane/tests/handover.rs", "gives a child its descriptors between fork and exec"),
+    ("tests/conformance/allocations.rs", "a counting allocator"),
+    ("tests/conformance/udp.rs", "socket options and poll, which no crate here wraps"),
     ("tests/harness/denied.rs", "works between fork and exec"),
     ("perf/src/calls.rs", "socket options and unshare, which rustix does not wrap safely"),
     ("perf/src/mmsg.rs", "sendmmsg and recvmmsg"),

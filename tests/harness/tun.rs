@@ -32,3 +32,26 @@ fn attach(name: &str, flags: libc::c_int) -> std::io::Result<OwnedFd> {
     let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw const request) };
     if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(file.into()) }
 }
+
+/// How many bytes of written frames may be on their way through the host before a write has to wait.
+#[track_caller]
+pub fn limit_send_buffer(tap: &OwnedFd, bytes: libc::c_int) {
+    // SAFETY: TUNSETSNDBUF reads an int; `bytes` is one, and outlives the call.
+    let result = unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETSNDBUF, &raw const bytes) };
+    assert_eq!(result, 0, "TUNSETSNDBUF: {}", std::io::Error::last_os_error());
+}
+
+/// Has the kernel leave all work to the reader of this tap that it can: checksums, cutting TCP and, if it is new enough,
+/// UDP. (`TUN_F_CSUM`, `_TSO4`, `_TSO6`, `_TSO_ECN`; `_USO4`, `_USO6`.)
+#[track_caller]
+pub fn leave_work(tap: &OwnedFd) {
+    const TCP: libc::c_ulong = 0x0f;
+    const UDP: libc::c_ulong = 0x60;
+    // SAFETY: TUNSETOFFLOAD takes its flags by value.
+    let with_udp = unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETOFFLOAD, TCP | UDP) };
+    if with_udp < 0 {
+        // SAFETY: as above.
+        let result = unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETOFFLOAD, TCP) };
+        assert_eq!(result, 0, "TUNSETOFFLOAD: {}", std::io::Error::last_os_error());
+    }
+}

@@ -67,6 +67,7 @@ impl<O: Outlet> Sink<O> {
     pub(super) fn drain(&mut self, turn: &mut Turn) {
         self.sent = deliver(&mut self.outlet, self.counters, &self.frames, self.sent, turn);
         if self.sent.frames == self.frames.len() {
+            self.sent = Progress::default();
             self.frames.clear();
             self.memory.clear();
         }

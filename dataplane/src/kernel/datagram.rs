@@ -51,7 +51,7 @@ pub fn receive(socket: BorrowedFd<'_>, into: Segment) -> Result<usize, Errno> {
 pub struct Run {
     /// All datagrams together.
     pub bytes: usize,
-    /// Each of them, but the last may be shorter.
+    /// Each of them, but the last may be shorter. Never 0.
     pub datagram_bytes: usize,
     /// Something was cut off.
     pub is_cut_off: bool,
@@ -70,7 +70,7 @@ pub fn receive_run(socket: BorrowedFd<'_>, into: Segment) -> Result<Run, Errno> 
     // SAFETY: the message names one segment, for which its maker vouched, and `control` with its size; both
     // live on this stack until the call has returned.
     let bytes = check(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) })?;
-    let mut datagram_bytes = bytes;
+    let mut datagram_bytes = bytes.max(1);
     if (control.header.cmsg_level, control.header.cmsg_type) == (libc::SOL_UDP, libc::UDP_GRO) {
         datagram_bytes = usize::try_from(i32::from_ne_bytes(control.number)).unwrap_or(0).max(1);
     }

@@ -1,0 +1,45 @@
+//! UDP sockets, with the options that no crate here wraps.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, RawFd};
+
+/// A socket with room for many frames.
+pub(crate) fn bound(address: &str) -> UdpSocket {
+    let socket = UdpSocket::bind(address).unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1 << 22).unwrap();
+    socket
+}
+
+/// Runs are received as one.
+pub(crate) fn receive_runs(socket: &UdpSocket) {
+    set(socket, libc::UDP_GRO, 1);
+}
+
+/// Whatever is sent is cut into datagrams of this size.
+pub(crate) fn send_runs(socket: &UdpSocket, datagram_bytes: i32) {
+    set(socket, libc::UDP_SEGMENT, datagram_bytes);
+}
+
+fn set(socket: &UdpSocket, option: libc::c_int, value: libc::c_int) {
+    let size = libc::socklen_t::try_from(size_of_val(&value)).unwrap();
+    // SAFETY: the pointer and the size describe `value`, which outlives the call.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, option, (&raw const value).cast(), size)
+    };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// As the kernel has it.
+pub(crate) fn address(address: SocketAddr) -> Vec<u8> {
+    let SocketAddr::V4(v4) = address else { panic!("{address} is not IPv4") };
+    let family = u16::try_from(libc::AF_INET).unwrap().to_ne_bytes();
+    [&family[..], &v4.port().to_be_bytes(), &v4.ip().octets(), &[0; 8]].concat()
+}
+
+/// Whether there is something to receive.
+pub(crate) fn readable(descriptor: RawFd) -> bool {
+    let mut poll = libc::pollfd { fd: descriptor, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, which outlives the call.
+    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    ready == 1
+}
