@@ -205,8 +205,11 @@ impl Network {
         match self.try_hand_over() {
             Ok(()) => {
                 self.write_obituaries();
-                let pid = self.process_id().unwrap_or_default();
-                self.news.push(News::Started { pid, queues: self.vault.iter().count() });
+                // The first one is no news: nobody was without before.
+                if self.supervisor.watched().is_some_and(|(incarnation, _attached)| incarnation > 1) {
+                    let pid = self.process_id().unwrap_or_default();
+                    self.news.push(News::Started { pid, queues: self.vault.iter().count() });
+                }
             }
             Err(trouble) => self.supervisor.lost(trouble),
         }

@@ -19,7 +19,6 @@ const WORDS: &[(&str, &[&str])] = &[
             "--poll-us",
             "--runtime-dir=",
             "--name",
-            "--stopped",
             "--log",
             "--help",
         ],

@@ -30,7 +30,6 @@ Options:
   --poll-us N          how long a queue without work is polled before it sleeps; 0 never polls, 4294967295
                        never sleeps (default: 50). A tap's own poll-us overrides it
   --name NAME          what query-name says
-  --stopped            let clients believe that the machine was not started yet, as QEMU's -S
   --log LEVEL          error, warn, info, debug or off (default: info)
 
 Besides those of --qmp there is always a monitor at RUNTIME_DIR/qmp.sock, for `framewire qmp` and

@@ -34,7 +34,6 @@ pub(super) struct Arguments {
     pub(super) cpus: Vec<u16>,
     pub(super) poll_us: u32,
     pub(super) name: Option<String>,
-    pub(super) stopped: bool,
     pub(super) log: log::LevelFilter,
 }
 
@@ -50,7 +49,6 @@ pub(super) fn read(words: Vec<OsString>) -> Result<Asked, Failure> {
         cpus: Vec::new(),
         poll_us: POLL_US,
         name: None,
-        stopped: false,
         log: log::LevelFilter::Info,
     };
     while let Some(argument) = parser.next()? {
@@ -67,7 +65,6 @@ pub(super) fn read(words: Vec<OsString>) -> Result<Asked, Failure> {
                 arguments.poll_us = number("poll-us", &parser.value()?.string()?, expected)?;
             }
             Long("name") => arguments.name = Some(parser.value()?.string()?),
-            Long("stopped") => arguments.stopped = true,
             Long("log") => {
                 let expected = "error, warn, info, debug or off";
                 arguments.log = number("log", &parser.value()?.string()?, expected)?;

@@ -101,10 +101,10 @@ fn warn_of_other_workers(arguments: &Arguments, recalled: &Recalled) {
 }
 
 fn server(arguments: &Arguments, network: Network, monitors: Monitors) -> Server {
-    let state = if arguments.stopped { RunState::Prelaunch } else { RunState::Running };
-    let machine = Machine { name: arguments.name.clone(), state };
+    // There is no processor to start here, so nobody has said `cont` yet, as after QEMU's -S. Frames flow in
+    // every state.
+    let machine = Machine { name: arguments.name.clone(), state: RunState::Prelaunch };
     let mut server = Server { network, monitors, machine, reach: Reach::default(), is_ending: false };
-    server.monitors.fdsets.set_vm_runs(!arguments.stopped);
     for port in server.network.inventory().ports() {
         server.reach.begin(port);
     }
