@@ -6,9 +6,8 @@
 //! a sleeping worker adopts as fast as it wakes.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::time::Instant;
 
-use framewire_shared::counters::WorkerCounters;
+use framewire_shared::counters::{WorkerCounters, monotonic_ns};
 
 use crate::doorbell;
 use crate::driver::Queue;
@@ -88,10 +87,12 @@ impl Rest {
         if !std::mem::replace(&mut self.doorbell_is_watched, true) {
             self.uring.watch(self.doorbell.as_raw_fd(), Readiness::Receive, DOORBELL);
         }
-        let before = Instant::now();
+        let before = monotonic_ns();
+        self.counters.asleep_since_ns.set(before);
         self.uring.sleep();
         self.counters.sleeps.add(1);
-        self.counters.sleeping_ns.add(u64::try_from(before.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        self.counters.sleeping_ns.add(monotonic_ns().saturating_sub(before));
+        self.counters.asleep_since_ns.set(0);
     }
 
     /// Where the time since the last turn went.

@@ -141,8 +141,10 @@ pub struct WorkerCounters {
     pub busy_turns: Counter,
     /// Nanoseconds spent looking for frames where there were none.
     pub spinning_ns: Counter,
-    /// Nanoseconds asleep in io_uring.
+    /// Nanoseconds asleep in io_uring, up to the last time that it woke.
     pub sleeping_ns: Counter,
+    /// When it fell asleep, by `CLOCK_MONOTONIC`, which both processes share; 0 while it is awake.
+    pub asleep_since_ns: Counter,
     /// Times that it went to sleep.
     pub sleeps: Counter,
     /// Plans adopted.
@@ -154,3 +156,23 @@ pub struct WorkerCounters {
 }
 
 const _: () = assert!(size_of::<WorkerCounters>() == 128);
+
+impl WorkerCounters {
+    /// Nanoseconds asleep up to now, the present sleep included.
+    #[must_use]
+    pub fn slept_ns(&self) -> u64 {
+        let present = match self.asleep_since_ns.get() {
+            0 => 0,
+            since => monotonic_ns().saturating_sub(since),
+        };
+        self.sleeping_ns.get().saturating_add(present)
+    }
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // The clock counts from the machine's start, so neither number is negative or large.
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}

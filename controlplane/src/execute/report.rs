@@ -119,7 +119,7 @@ fn worker_report(worker: u32, label: String, cpu: u16, counters: &WorkerCounters
         turns: counters.turns.get(),
         busy_turns: counters.busy_turns.get(),
         spinning_ns: counters.spinning_ns.get(),
-        sleeping_ns: counters.sleeping_ns.get(),
+        sleeping_ns: counters.slept_ns(),
         sleeps: counters.sleeps.get(),
         adoptions: counters.adoptions.get(),
     }
