@@ -5,6 +5,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::network::Network4;
+use crate::kind::Surroundings;
 use crate::kind::address::inet_aton;
 use crate::qmp::answer::QmpError;
 use crate::qmp::qapi::number::{Base, c_integer};
@@ -79,17 +80,17 @@ pub enum Target {
     Device(String),
 }
 
-/// How descriptions of character devices begin.
-const DEVICES: [&str; 7] = ["chardev:", "file:", "null", "pipe:", "tcp:", "udp:", "unix:"];
+/// How descriptions of new character devices begin.
+const DEVICES: [&str; 6] = ["file:", "null", "pipe:", "tcp:", "udp:", "unix:"];
 
 impl GuestForward {
     /// Reads `[tcp]:[server]:port-DEV`, of which `cmd:COMMAND` is one form of DEV.
-    pub fn parse(rule: &str, network: &Network4) -> Result<Self, QmpError> {
+    pub fn parse(rule: &str, network: &Network4, around: &dyn Surroundings) -> Result<Self, QmpError> {
         let malformed = || QmpError::generic(format!("Invalid guest forwarding rule '{rule}'"));
         let (server, port, target) = read_guest_forward(rule).ok_or_else(malformed)?;
         let target = match target.strip_prefix("cmd:") {
             Some(command) => Target::Command(command.to_owned()),
-            None if is_device(target) => Target::Device(target.to_owned()),
+            None if is_device(target, around) => Target::Device(target.to_owned()),
             None => {
                 let text = format!("Could not open guest forwarding device 'guestfwd.tcp.{port}'");
                 return Err(QmpError::generic(text));
@@ -114,8 +115,12 @@ fn read_guest_forward(rule: &str) -> Option<(Option<Ipv4Addr>, u16, &str)> {
     Some((address(server)?, port, target))
 }
 
-fn is_device(text: &str) -> bool {
-    DEVICES.iter().any(|device| text.starts_with(device))
+/// Whether a text describes a new character device, or names one that is there.
+fn is_device(text: &str, around: &dyn Surroundings) -> bool {
+    match text.strip_prefix("chardev:") {
+        Some(id) => around.chardev(id).is_some(),
+        None => DEVICES.iter().any(|device| text.starts_with(device)),
+    }
 }
 
 /// The address that the network keeps for this purpose.

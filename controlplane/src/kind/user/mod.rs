@@ -118,14 +118,14 @@ pub struct Smb {
 impl Kind for Options {
     type Checked = Checked;
 
-    fn check(&self, _around: &dyn Surroundings) -> Result<Checked, QmpError> {
+    fn check(&self, around: &dyn Surroundings) -> Result<Checked, QmpError> {
         let (has_ipv4, has_ipv6) = self.families()?;
         let is_restricted = self.restrict == Some(true);
         let network4 = Network4::check(self, is_restricted)?;
         let smb_server = self.smb_server()?;
-        let network6 = Network6::check(self)?;
+        let network6 = Network6::check(self, is_restricted)?;
         let names = self.names()?;
-        let guest_forwards = self.guest_forwards(&network4)?;
+        let guest_forwards = self.guest_forwards(&network4, around)?;
         Ok(Checked {
             network4: has_ipv4.then_some(network4),
             network6: has_ipv6.then_some(network6),
@@ -187,8 +187,13 @@ impl Options {
         })
     }
 
-    fn guest_forwards(&self, network: &Network4) -> Result<Vec<GuestForward>, QmpError> {
-        texts(self.guestfwd.as_deref()).rev().map(|rule| GuestForward::parse(rule, network)).collect()
+    fn guest_forwards(
+        &self,
+        network: &Network4,
+        around: &dyn Surroundings,
+    ) -> Result<Vec<GuestForward>, QmpError> {
+        let rules = texts(self.guestfwd.as_deref()).rev();
+        rules.map(|rule| GuestForward::parse(rule, network, around)).collect()
     }
 
     fn host_forwards(&self) -> Result<Vec<HostForward>, QmpError> {

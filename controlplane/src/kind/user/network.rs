@@ -121,25 +121,28 @@ const PREFIX_LENGTH_DEFAULT: u8 = 64;
 
 impl Network6 {
     /// Checks all that is about IPv6, whether there is IPv6 or not.
-    pub(super) fn check(options: &Options) -> Result<Self, QmpError> {
-        let prefix_text = options.ipv6_prefix.as_deref().unwrap_or("fec0::");
-        let prefix = parse6(prefix_text, "Failed to parse IPv6 prefix")?;
+    pub(super) fn check(options: &Options, is_restricted: bool) -> Result<Self, QmpError> {
+        let prefix = given6(options.ipv6_prefix.as_deref(), "Failed to parse IPv6 prefix")?;
+        let prefix = prefix.unwrap_or(Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0));
         let prefix_length = prefix_length(options.ipv6_prefixlen)?;
-        let inside = |given: Option<&str>, usual: u128, malformed: &str, outside: &str| {
-            let Some(text) = given else { return Ok(Ipv6Addr::from_bits(prefix.to_bits() | usual)) };
-            let address = parse6(text, malformed)?;
-            let mask = u128::MAX.checked_shl(128 - u32::from(prefix_length)).unwrap_or(0);
-            refuse_unless((address.to_bits() ^ prefix.to_bits()) & mask == 0, outside)?;
-            Ok::<_, QmpError>(address)
-        };
-        let host = options.ipv6_host.as_deref();
-        let dns = options.ipv6_dns.as_deref();
-        Ok(Self {
-            prefix,
-            prefix_length,
-            host: inside(host, 2, "Failed to parse IPv6 host", "IPv6 Host doesn't belong to network")?,
-            dns: inside(dns, 3, "Failed to parse IPv6 DNS", "IPv6 DNS doesn't belong to network")?,
-        })
+        let inside = |host: u128| Ipv6Addr::from_bits(prefix.to_bits() | host);
+        let mut it = Self { prefix, prefix_length, host: inside(2), dns: inside(3) };
+        if let Some(host) = given6(options.ipv6_host.as_deref(), "Failed to parse IPv6 host")? {
+            refuse_unless(it.contains(host), "IPv6 Host doesn't belong to network")?;
+            it.host = host;
+        }
+        if let Some(dns) = given6(options.ipv6_dns.as_deref(), "Failed to parse IPv6 DNS")? {
+            refuse_unless(!is_restricted || it.contains(dns), "IPv6 DNS doesn't belong to network")?;
+            it.dns = dns;
+        }
+        Ok(it)
+    }
+
+    /// Whether an address is one of this network.
+    #[must_use]
+    pub fn contains(&self, address: Ipv6Addr) -> bool {
+        let mask = u128::MAX << (128 - u32::from(self.prefix_length));
+        (address.to_bits() ^ self.prefix.to_bits()) & mask == 0
     }
 }
 
@@ -159,8 +162,8 @@ fn given(text: Option<&str>, malformed: &str) -> Result<Option<Ipv4Addr>, QmpErr
     text.map(|text| inet_aton(text).ok_or_else(|| QmpError::generic(malformed))).transpose()
 }
 
-fn parse6(text: &str, malformed: &str) -> Result<Ipv6Addr, QmpError> {
-    text.parse().map_err(|_| QmpError::generic(malformed))
+fn given6(text: Option<&str>, malformed: &str) -> Result<Option<Ipv6Addr>, QmpError> {
+    text.map(|text| text.parse().map_err(|_| QmpError::generic(malformed))).transpose()
 }
 
 fn refuse_unless(is_right: bool, text: &str) -> Result<(), QmpError> {
@@ -190,6 +193,15 @@ mod test {
         for (text, mask) in masks {
             assert_eq!(network(text).mask.to_string(), mask, "{text}");
         }
+    }
+
+    #[test]
+    fn a_dns_server_outside_of_the_network_is_refused_to_restricted_guests_only() {
+        let dns = Some("fd00::1".to_owned());
+        let options = Options { ipv6_dns: dns, ..Options::default() };
+        assert!(Network6::check(&options, false).is_ok());
+        let refusal = Network6::check(&options, true).unwrap_err();
+        assert_eq!(refusal.desc, "IPv6 DNS doesn't belong to network");
     }
 
     #[test]
