@@ -16,10 +16,18 @@ enumeration! {
     pub enum JsonType {
         /// Text.
         String = "string",
+        /// A number of any kind.
+        Number = "number",
         /// Integer.
         Int = "int",
         /// Truth.
         Boolean = "boolean",
+        /// `null`.
+        Null = "null",
+        /// An object.
+        Object = "object",
+        /// A list.
+        Array = "array",
         /// Anything.
         Value = "value",
     }
@@ -47,6 +55,8 @@ union! {
         Array(SchemaArray) = "array",
         /// A struct or a union.
         Object(Shape) = "object",
+        /// A value of one of several types. No type here is one.
+        Alternate(SchemaAlternate) = "alternate",
         /// A command.
         Command(SchemaCommand) = "command",
         /// An event.
@@ -68,7 +78,7 @@ object! {
         /// The values with what is to be said of each.
         members: Vec<SchemaEnumMember>,
         /// The values alone, as older clients look for them.
-        values: Vec<String>,
+        values ["deprecated"]: Vec<String>,
     }
 }
 
@@ -77,6 +87,24 @@ object! {
     pub struct SchemaEnumMember {
         /// The value.
         name: String,
+        /// `unstable`, `deprecated`.
+        features: Option<Vec<String>>,
+    }
+}
+
+object! {
+    /// A value of one of several types.
+    pub struct SchemaAlternate {
+        /// The types.
+        members: Vec<SchemaAlternateMember>,
+    }
+}
+
+object! {
+    /// One of several types.
+    pub struct SchemaAlternateMember {
+        /// The type.
+        of_type as "type": String,
     }
 }
 
@@ -270,7 +298,10 @@ impl Default for Schema {
 
 fn enumeration_of(values: &[&str]) -> SchemaEnum {
     SchemaEnum {
-        members: values.iter().map(|&value| SchemaEnumMember { name: value.to_owned() }).collect(),
+        members: values
+            .iter()
+            .map(|&value| SchemaEnumMember { name: value.to_owned(), features: None })
+            .collect(),
         values: values.iter().map(|&value| value.to_owned()).collect(),
     }
 }
