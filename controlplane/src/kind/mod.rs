@@ -201,6 +201,8 @@ impl NetdevAdd {
 
     /// Reads options in the older syntax: what `netdev_add` of the human monitor takes for any type.
     pub fn from_opts(mut opts: Opts) -> Result<Self, QmpError> {
+        // Of all keys of an option the id alone is looked at while the text is still being read.
+        opts.get("id").map_or(Ok(()), |id| check_identifier("id", id))?;
         user::expand_ipv6_net(&mut opts)?;
         Self::visit(&Place::root(&opts.into_value(), Dialect::Opts))
     }

@@ -229,6 +229,9 @@ fn options_are_refused_in_the_words_of_their_syntax() {
     assert_eq!(desc("tap,id=n0,bogus=1"), "Invalid parameter 'bogus'");
     assert_eq!(desc("tap,id=n0,vhost=5"), "Parameter 'vhost' expects 'on' or 'off'");
     assert_eq!(desc("tap,id=n0,queues=x"), "Parameter 'queues' expects a uint64 value");
+    assert_eq!(desc("tap,id=n0,queues=-0"), "Parameter 'queues' expects a uint64 value");
+    assert_eq!(desc("tap,id=0,bogus=1"), "Parameter 'id' expects an identifier");
+    assert_eq!(desc("user,id=u,ipv6-net="), "Parameter 'ipv6-net' expects a valid IPv6 prefix");
     assert_eq!(desc("tap,id=n0,queues=4294967296"), "Parameter 'queues' expects uint32_t");
     assert_eq!(desc("hubport,id=n0"), "Parameter 'hubid' is missing");
     assert_eq!(desc("id=n0"), "Parameter 'type' is missing");

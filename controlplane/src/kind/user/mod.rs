@@ -217,6 +217,9 @@ fn check_length(parameter: &str, text: Option<&str>) -> Result<(), QmpError> {
 pub fn expand_ipv6_net(opts: &mut Opts) -> Result<(), QmpError> {
     let Some(network) = opts.take("ipv6-net") else { return Ok(()) };
     let (prefix, length) = network.split_once('/').unwrap_or((&network, "64"));
+    if prefix.is_empty() {
+        return Err(QmpError::expects("ipv6-net", "a valid IPv6 prefix"));
+    }
     if whole_integer(length, Base::Decimal).is_none() {
         return Err(QmpError::expects("ipv6-prefixlen", "a number"));
     }

@@ -2,7 +2,7 @@
 //!
 //! Numbers are where QEMU is full of history. A signed member of any width is read as int64 and an unsigned one
 //! as uint64, each with its own text for a wrong type, and narrowed afterwards with a third text; negative
-//! integers are accepted for uint64 and wrap. In options all scalars are strings, and the older option syntax has
+//! integers are accepted for uint64 and wrap (but not in the older options). In options all scalars are strings, and the older option syntax has
 //! texts of its own.
 
 use std::any::TypeId;
@@ -67,13 +67,15 @@ impl<'a> Place<'a> {
     }
 
     fn unsigned(&self) -> Result<u64, QmpError> {
-        let expected = match self.dialect {
-            Dialect::Json => return self.unsigned_json().ok_or_else(|| self.malformed("uint64")),
-            Dialect::Keyval => "integer",
-            Dialect::Opts => "a uint64 value",
-        };
-        let number = whole_integer(self.option_text()?, Base::Prefixed);
-        number.and_then(wrap).ok_or_else(|| self.malformed(expected))
+        if self.dialect == Dialect::Json {
+            return self.unsigned_json().ok_or_else(|| self.malformed("uint64"));
+        }
+        let text = self.option_text()?;
+        let number = whole_integer(text, Base::Prefixed).and_then(wrap);
+        if self.dialect == Dialect::Keyval {
+            return number.ok_or_else(|| self.malformed("integer"));
+        }
+        number.filter(|_| !text.contains('-')).ok_or_else(|| self.malformed("a uint64 value"))
     }
 
     fn unsigned_json(&self) -> Option<u64> {

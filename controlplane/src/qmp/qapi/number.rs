@@ -58,13 +58,16 @@ pub fn whole_integer(text: &str, base: Base) -> Option<i128> {
 /// A size: a number with an optional fraction and one of QEMU's suffixes (`64`, `1.5M`, `2G`).
 #[must_use]
 pub fn size(text: &str) -> Option<u64> {
-    let (whole, rest) = c_integer(text, Base::Decimal).filter(|(value, _)| *value >= 0)?;
+    let is_hexadecimal = text.starts_with("0x") || text.starts_with("0X");
+    let base = if is_hexadecimal { Base::Hexadecimal } else { Base::Decimal };
+    let (whole, rest) = c_integer(text, base).filter(|_| !text.contains('-'))?;
     let digits_end = rest.strip_prefix('.').map(|fraction| {
         let end = fraction.find(|c: char| !c.is_ascii_digit()).unwrap_or(fraction.len());
         fraction.split_at(end)
     });
     let (fraction, suffix) = digits_end.unwrap_or(("", rest));
-    let unit = unit_of(suffix)?;
+    // There is no part of a byte.
+    let unit = unit_of(suffix).filter(|unit| *unit > 1 || fraction.is_empty())?;
     // Nine digits after the point tell more than any unit below E can hold apart.
     let billionths: i128 = format!("{fraction:0<9.9}").parse().ok()?;
     u64::try_from(whole.checked_mul(unit)?.checked_add(billionths * unit / 1_000_000_000)?).ok()
@@ -110,9 +113,11 @@ mod test {
         assert_eq!(size("64"), Some(64));
         assert_eq!(size("1.5M"), Some(1_572_864));
         assert_eq!(size("2G"), Some(1 << 31));
+        assert_eq!(size("0x10k"), Some(16_384));
         assert_eq!(size("16E"), None);
         assert_eq!(size("1.2.3"), None);
         assert_eq!(size("x"), None);
-        assert_eq!(size("-1"), None);
+        assert_eq!(size("-0"), None);
+        assert_eq!(size("1.5"), None);
     }
 }
