@@ -21,7 +21,7 @@ const EVERY_MS: Duration = Duration::from_millis(1);
 
 /// Two taps joined by a cable.
 fn cable() -> (Bench, PacketSocket, PacketSocket) {
-    let mut bench = Bench::new();
+    let mut bench = Bench::with(&["--log", "debug"]);
     let (a, b) = (bench.tap("a", json!({})), bench.tap("b", json!({})));
     bench.join("a", "b");
     (bench, a, b)
@@ -61,6 +61,8 @@ fn ten_killed_data_planes_leave_nothing_in_the_control_plane() {
     let (mut bench, a, b) = cable();
     // The first replacement may make what is then kept for all others.
     kill_data_plane(&mut bench.framewire);
+    // The answer shows that the start is over, so that nothing passing is in the picture.
+    bench.qmp.command("query-status", json!({}));
     let control = bench.framewire.control().pid();
     let (before, resident) = (Holdings::of(control), resident_kib(control));
     for _ in 0..KILLS {
@@ -169,10 +171,13 @@ fn killed_control_plane_costs_no_frame_and_the_next_one_goes_on() {
 #[test]
 fn control_plane_killed_amid_commands_reports_what_the_data_plane_carries() {
     need!(root, tun);
-    let (mut bench, a, b) = cable();
+    let (bench, a, b) = cable();
+    // Each kill has a client of its own, and a monitor serves one at a time.
+    let Bench { mut framewire, qmp, .. } = bench;
+    drop(qmp);
     let (flow, ()) = Flow::during(&a, &b, EVERY_MS, 200, || {
         for kill in 0..KILLS {
-            kill_amid_commands(&mut bench.framewire, kill);
+            kill_amid_commands(&mut framewire, kill);
         }
     });
     flow.expect_whole();

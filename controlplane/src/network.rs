@@ -161,11 +161,11 @@ impl Network {
     /// Notes what became of the data plane, starts another if it is time to, and gives a new one what it is to
     /// carry. Called whenever something may have happened to it.
     pub fn look_after(&mut self) {
-        self.supervisor.note_end();
-        self.supervisor.start_if_due();
         if self.supervisor.hear(false) {
             self.hand_all_over();
         }
+        self.supervisor.note_end();
+        self.supervisor.start_if_due();
     }
 
     /// Waits until a data plane works.
@@ -202,13 +202,17 @@ impl Network {
 
     /// Gives a new data plane the whole vault and the plan. If it fails, it is dead.
     pub(crate) fn hand_all_over(&mut self) {
+        let begin = Instant::now();
         match self.try_hand_over() {
             Ok(()) => {
                 self.write_obituaries();
+                let pid = self.process_id().unwrap_or_default();
+                let queues = self.vault.iter().count();
+                let ms = begin.elapsed().as_millis();
+                log::debug!("data plane: process {pid} carries {queues} queues, taken over in {ms} ms");
                 // The first one is no news: nobody was without before.
                 if self.supervisor.watched().is_some_and(|(incarnation, _attached)| incarnation > 1) {
-                    let pid = self.process_id().unwrap_or_default();
-                    self.news.push(News::Started { pid, queues: self.vault.iter().count() });
+                    self.news.push(News::Started { pid, queues });
                 }
             }
             Err(trouble) => self.supervisor.lost(trouble),

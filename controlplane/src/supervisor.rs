@@ -199,10 +199,9 @@ impl Supervisor {
         }
     }
 
-    /// Takes note of its end, if it has ended.
+    /// Takes note of its end, if it has ended. To be called after [`hear`](Self::hear): one that could not start has
+    /// said why before it ended.
     pub fn note_end(&mut self) {
-        // One that could not start has said why before it ended.
-        self.hear(false);
         let ended = self.watched().and_then(|(_incarnation, attached)| attached.process.ended());
         if let Some(end) = ended {
             self.bury(end, &format!("it ended with {end}"));
@@ -237,9 +236,9 @@ impl Supervisor {
 
     fn works(&mut self, walls: Walls) {
         let down = || State::Down { why: String::new(), until: Instant::now() };
-        if let State::Starting { attached, .. } = std::mem::replace(&mut self.state, down()) {
-            let pid = attached.process.pid.as_raw_nonzero();
-            log::info!("data plane: process {pid} works{}", missing(walls));
+        if let State::Starting { attached, since } = std::mem::replace(&mut self.state, down()) {
+            let (pid, ms) = (attached.process.pid.as_raw_nonzero(), since.elapsed().as_millis());
+            log::info!("data plane: process {pid} works after {ms} ms{}", missing(walls));
             self.state = State::Running { attached, since: Instant::now(), walls: Some(walls) };
         }
     }

@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
+use super::signals;
+
 /// A process that was started, or found.
 #[derive(Debug)]
 pub struct Process {
@@ -73,6 +75,7 @@ impl Process {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let begin = move || {
             rustix::process::setsid()?;
+            signals::unblock_all()?;
             place(&descriptor)
         };
         // SAFETY: between fork and exec it only makes system calls: no allocation, no lock.
@@ -140,7 +143,10 @@ fn place(descriptor: &OwnedFd) -> io::Result<()> {
 pub fn run_script(script: &str, interface: &str) -> Result<(), i32> {
     use std::os::unix::process::ExitStatusExt;
     let mut command = Command::new(script);
-    match command.arg(interface).stdin(Stdio::null()).status() {
+    command.arg(interface).stdin(Stdio::null());
+    // SAFETY: between fork and exec it only makes a system call.
+    unsafe { command.pre_exec(signals::unblock_all) };
+    match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(status.into_raw()),
         // As if the child had got no further than exec.
@@ -175,6 +181,22 @@ mod test {
         process.kill();
         assert!(matches!(ends(&process), End::Signalled(libc::SIGKILL) | End::Exited(0)));
         assert_eq!(End::Signalled(9).to_string(), "signal 9 (SIGKILL)");
+    }
+
+    #[test]
+    fn signals_that_are_blocked_here_reach_children() {
+        let outcome = std::thread::spawn(|| {
+            let _blocked = signals::Signals::collect().unwrap();
+            // The mask is a hexadecimal number.
+            let script = std::env::temp_dir().join(format!("framewire-mask-{}", std::process::id()));
+            let text = "#!/bin/sh\ngrep -q '^SigBlk:\t0000000000000000' /proc/$$/status\n";
+            std::fs::write(&script, text).unwrap();
+            std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            let outcome = run_script(script.to_str().unwrap(), "n0");
+            std::fs::remove_file(script).unwrap();
+            outcome
+        });
+        assert_eq!(outcome.join().unwrap(), Ok(()));
     }
 
     #[test]

@@ -21,16 +21,12 @@ pub enum Asked {
 }
 
 impl Signals {
-    /// Blocks them for this thread and those that it starts; children begin with none blocked.
+    /// Blocks them for this thread and those that it starts. Children inherit this: see [`unblock_all`].
     ///
     /// # Errors
     /// If the kernel refuses.
     pub fn collect() -> io::Result<Self> {
-        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: initialises the set that it is given.
-        unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-        // SAFETY: the line above initialised it.
-        let mut set = unsafe { set.assume_init() };
+        let mut set = empty_set();
         for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
             // SAFETY: an initialised set and a valid number.
             unsafe { libc::sigaddset(&raw mut set, signal) };
@@ -60,6 +56,27 @@ impl Signals {
         let is_hangup = number == libc::SIGHUP.unsigned_abs();
         Some(if is_hangup { Asked::Nothing } else { Asked::End })
     }
+}
+
+/// Lets all signals through again: for children, between fork and exec, where nothing may be allocated.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn unblock_all() -> io::Result<()> {
+    let set = empty_set();
+    // SAFETY: an initialised set; the old mask is not wanted.
+    match unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+fn empty_set() -> libc::sigset_t {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: initialises the set that it is given.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: the line above initialised it.
+    unsafe { set.assume_init() }
 }
 
 impl AsFd for Signals {
