@@ -14,6 +14,8 @@ mod bench;
 mod crossing;
 #[path = "conformance/dgram.rs"]
 mod dgram;
+#[path = "conformance/hostile.rs"]
+mod hostile;
 #[path = "conformance/outside.rs"]
 mod outside;
 #[path = "conformance/tap.rs"]
@@ -27,6 +29,7 @@ use framewire_tests::frames::{FRAME_MIN, STATION_B, numbered};
 use framewire_tests::need;
 
 use bench::{Bench, all_dropped};
+use hostile::lies_harm_no_honest_frame;
 use outside::Subject;
 
 #[global_allocator]
@@ -134,15 +137,19 @@ macro_rules! ask {
 
 ask!(unix_pair():
     received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole,
-    sink_without_room_loses_nothing);
+    sink_without_room_loses_nothing, lies_harm_no_honest_frame);
 ask!(unix_named():
     received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole,
     sink_without_room_loses_nothing);
-ask!(udp_runs(): received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole);
+ask!(udp_runs():
+    received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole,
+    lies_harm_no_honest_frame);
 ask!(udp_connected(): received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole);
 ask!(tap_plain(root, tun):
-    received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole);
+    received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole,
+    lies_harm_no_honest_frame);
 ask!(tap_with_header(root, tun):
-    received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole);
+    received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole,
+    lies_harm_no_honest_frame);
 ask!(slow_udp(root, "tc"): sink_without_room_loses_nothing);
 ask!(slow_tap(root, tun, "tc"): sink_without_room_loses_nothing);
