@@ -37,6 +37,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("dataplane/tests/handover.rs", "gives a child its descriptors between fork and exec"),
     ("tests/harness/denied.rs", "works between fork and exec"),
     ("perf/src/calls.rs", "socket options and unshare, which rustix does not wrap safely"),
+    ("perf/tests/allocations.rs", "is an allocator"),
     ("perf/src/mmsg.rs", "sendmmsg and recvmmsg"),
     ("tests/harness/namespace.rs", "unshare"),
     ("tests/harness/packet.rs", "packet sockets, which no crate here wraps"),
