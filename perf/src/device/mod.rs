@@ -12,7 +12,7 @@ pub use qmp::Qmp;
 
 use crate::error::{Doing as _, Error, Result};
 use crate::host::launch::{Launch, Network, Running};
-use crate::host::processes;
+use crate::host::{processes, schedule};
 
 /// Which device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,6 +97,7 @@ impl Device {
         let cpus = bench.device_cpus.clone();
         let mut running = Launch { argv, cpus, network: Network::Shared, log }.start()?;
         let qmp = wait_for_qmp(&mut running, &socket)?;
+        schedule::weigh_heavily(&processes::family(running.process()));
         Ok(Device { product, running, qmp })
     }
 
