@@ -108,7 +108,7 @@ impl Case for Rate {
             .doing(format!("driving {}", self.name()))?;
         let spun = spun_before.zip(device.spun()).map(|(before, after)| after.saturating_sub(before));
         device.check()?;
-        let figure = figure_of(&outcome, spun);
+        let figure = figure_of(&outcome, spun).note("dropped_by_device", device.drops());
         self.proof(figure, &mut *source, &work, &folder)
     }
 }

@@ -136,6 +136,14 @@ impl Device {
         }
     }
 
+    /// What it says it has dropped, by port and reason: only Framewire does.
+    pub fn drops(&mut self) -> Option<serde_json::Value> {
+        match self.product {
+            Product::Qemu => None,
+            Product::Framewire => self.qmp.drops(),
+        }
+    }
+
     /// Fails if it has ended.
     ///
     /// # Errors

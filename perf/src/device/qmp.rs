@@ -67,6 +67,17 @@ impl Qmp {
         Some(Duration::from_nanos(spun?.iter().sum()))
     }
 
+    /// What Framewire's ports have dropped, by port and reason; `None` if it does not tell.
+    pub fn drops(&mut self) -> Option<Value> {
+        let status = self.execute("x-query-status", &json!({})).ok()?;
+        let ports = status.get("ports")?.as_array()?;
+        let dropped = ports.iter().filter_map(|port| {
+            let reasons = port.get("dropped")?.as_object().filter(|reasons| !reasons.is_empty())?;
+            Some((port.get("id")?.as_str()?.to_owned(), Value::Object(reasons.clone())))
+        });
+        Some(Value::Object(dropped.collect()))
+    }
+
     fn read(&mut self) -> Result<Value> {
         let mut line = String::new();
         let len = self.stream.read_line(&mut line).doing("waiting for the monitor")?;
