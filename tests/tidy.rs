@@ -39,6 +39,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("tests/conformance/udp.rs", "socket options and poll, which no crate here wraps"),
     ("tests/harness/denied.rs", "works between fork and exec"),
     ("perf/src/calls.rs", "socket options and unshare, which rustix does not wrap safely"),
+    ("perf/tests/allocations.rs", "is an allocator"),
     ("perf/src/mmsg.rs", "sendmmsg and recvmmsg"),
     ("tests/harness/namespace.rs", "unshare"),
     ("tests/harness/packet.rs", "packet sockets, which no crate here wraps"),

@@ -11,13 +11,16 @@ use crate::device::wiring::{Kind, Manner, cable};
 use crate::device::{Bench, Device, Product};
 use crate::error::{Doing as _, Error, Result};
 use crate::frame::{Shape, Side};
-use crate::host::processes;
+use crate::host::{processes, schedule};
 use crate::load::Stop;
 use crate::load::one_way::{self, Outcome, Work};
 
 const KILLS: usize = 10;
 /// Between kills: a data plane that dies at once each time is not restarted for ever, and should not be.
 const PAUSE: Duration = Duration::from_millis(1500);
+
+/// By then the next data plane runs.
+const SETTLING: Duration = Duration::from_millis(300);
 
 /// A cable at full rate whose data plane is killed.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +102,9 @@ fn kill_repeatedly(device: &Device) -> Result<Vec<Instant>> {
         let pid = pid.ok_or_else(|| Error::Usage(format!("{process} is no process")))?;
         killed.push(Instant::now());
         kill_process(pid, Signal::KILL).doing("killing the data plane")?;
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(SETTLING);
+        schedule::weigh_heavily(&device.processes());
+        std::thread::sleep(PAUSE - SETTLING);
     }
     Ok(killed)
 }

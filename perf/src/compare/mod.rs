@@ -84,7 +84,9 @@ impl Comparison {
     /// Framewire's best to QEMU's best.
     pub fn ratio(&self) -> Option<f64> {
         let best = |product| self.sides.get(&product)?.best(self.unit.better);
-        Some(best(Product::Framewire)? / best(Product::Qemu)?)
+        // Nothing is infinitely better than nothing.
+        let theirs = best(Product::Qemu).filter(|theirs| *theirs > 0.0)?;
+        Some(best(Product::Framewire)? / theirs)
     }
 
     /// The smallest and the largest ratio of starts that followed each other.

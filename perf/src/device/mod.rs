@@ -12,7 +12,7 @@ pub use qmp::Qmp;
 
 use crate::error::{Doing as _, Error, Result};
 use crate::host::launch::{Launch, Network, Running};
-use crate::host::processes;
+use crate::host::{processes, schedule};
 
 /// Which device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,8 +68,6 @@ pub struct Device {
     product: Product,
     running: Running,
     qmp: Qmp,
-    runtime: PathBuf,
-    framewire: PathBuf,
 }
 
 impl Device {
@@ -84,11 +82,10 @@ impl Device {
         netdevs: &[String],
         extra: &[&str],
     ) -> Result<Device> {
-        let runtime = folder.to_owned();
-        let socket = runtime.join("qmp");
+        let socket = folder.join("qmp");
         let mut argv = match product {
             Product::Qemu => qemu_words(bench, &socket),
-            Product::Framewire => framewire_words(bench, &socket, &runtime),
+            Product::Framewire => framewire_words(bench, &socket, folder),
         };
         let flag = match product {
             Product::Qemu => "-netdev",
@@ -96,11 +93,12 @@ impl Device {
         };
         argv.extend(netdevs.iter().flat_map(|netdev| [OsString::from(flag), netdev.into()]));
         argv.extend(extra.iter().map(OsString::from));
-        let log = runtime.join("log");
+        let log = folder.join("log");
         let cpus = bench.device_cpus.clone();
         let mut running = Launch { argv, cpus, network: Network::Shared, log }.start()?;
         let qmp = wait_for_qmp(&mut running, &socket)?;
-        Ok(Device { product, running, qmp, runtime, framewire: bench.framewire.clone() })
+        schedule::weigh_heavily(&processes::family(running.process()));
+        Ok(Device { product, running, qmp })
     }
 
     /// Its main process and all below it.
@@ -131,10 +129,18 @@ impl Device {
     }
 
     /// Nanoseconds that its workers have spun without work so far, if it says so: QEMU never spins.
-    pub fn spun(&self) -> Option<Duration> {
+    pub fn spun(&mut self) -> Option<Duration> {
         match self.product {
             Product::Qemu => Some(Duration::ZERO),
-            Product::Framewire => qmp::spun(&self.framewire, &self.runtime),
+            Product::Framewire => self.qmp.spun(),
+        }
+    }
+
+    /// What it says it has dropped, by port and reason: only Framewire does.
+    pub fn drops(&mut self) -> Option<serde_json::Value> {
+        match self.product {
+            Product::Qemu => None,
+            Product::Framewire => self.qmp.drops(),
         }
     }
 

@@ -58,6 +58,26 @@ impl Qmp {
         }
     }
 
+    /// Spinning time of all of Framewire's workers; `None` if it does not tell.
+    pub fn spun(&mut self) -> Option<Duration> {
+        let status = self.execute("x-query-status", &json!({})).ok()?;
+        let workers = status.get("workers")?.as_array()?;
+        let spun: Option<Vec<u64>> =
+            workers.iter().map(|worker| worker.get("spinning-ns")?.as_u64()).collect();
+        Some(Duration::from_nanos(spun?.iter().sum()))
+    }
+
+    /// What Framewire's ports have dropped, by port and reason; `None` if it does not tell.
+    pub fn drops(&mut self) -> Option<Value> {
+        let status = self.execute("x-query-status", &json!({})).ok()?;
+        let ports = status.get("ports")?.as_array()?;
+        let dropped = ports.iter().filter_map(|port| {
+            let reasons = port.get("dropped")?.as_object().filter(|reasons| !reasons.is_empty())?;
+            Some((port.get("id")?.as_str()?.to_owned(), Value::Object(reasons.clone())))
+        });
+        Some(Value::Object(dropped.collect()))
+    }
+
     fn read(&mut self) -> Result<Value> {
         let mut line = String::new();
         let len = self.stream.read_line(&mut line).doing("waiting for the monitor")?;
@@ -69,17 +89,4 @@ impl Qmp {
             reason: format!("said {line:?}: {error}"),
         })
     }
-}
-
-/// Spinning time of all workers, from `framewire status`; `None` if it does not tell.
-pub(super) fn spun(framewire: &Path, runtime: &Path) -> Option<Duration> {
-    let output = std::process::Command::new(framewire)
-        .args(["status", "-o", "json", "--runtime-dir"])
-        .arg(runtime)
-        .output()
-        .ok()?;
-    let status: Value = serde_json::from_slice(&output.stdout).ok()?;
-    let workers = status.get("workers")?.as_array()?;
-    let spun: Option<Vec<u64>> = workers.iter().map(|worker| worker.get("spin_ns")?.as_u64()).collect();
-    Some(Duration::from_nanos(spun?.iter().sum()))
 }

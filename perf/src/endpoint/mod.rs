@@ -21,7 +21,7 @@ use crate::frame::{Shape, Side, Template};
 use crate::tally::Sink;
 
 /// One side of the device under test.
-pub trait Endpoint {
+pub trait Endpoint: Send {
     /// Sends up to `count` frames numbered from `first_sequence` on; returns how many were taken.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! By ones a frame costs the generator about a microsecond, as much as a fast device spends on it: then the generator
 //! is what is measured. Cut by the kernel it costs 0.4 us (64 bytes, 32 a call; 2.4 against 1.0 million a second). A device that asks
 //! its tap for large frames would receive them uncut: the interface must have been told not to let them through
-//! (`gso_max_segs 1`), so that every device gets the same single frames.
+//! (`gso_max_size`), so that every device gets the same single frames.
 
 use std::io;
 use std::os::fd::OwnedFd;

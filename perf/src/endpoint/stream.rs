@@ -17,7 +17,7 @@ const RECORDS: usize = 256;
 const ROOM_BYTES: usize = 256 << 10;
 
 /// Streams that can be read without waiting and sent to with flags.
-pub(super) trait Connection: io::Read + std::os::fd::AsFd {}
+pub(super) trait Connection: io::Read + std::os::fd::AsFd + Send {}
 impl Connection for UnixStream {}
 impl Connection for TcpStream {}
 

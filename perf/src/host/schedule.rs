@@ -15,6 +15,9 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::error::{Doing as _, Error, Result};
 
+/// The weight of a session, in terms of nice.
+const HEAVIEST: &str = "-20";
+
 /// What each thread of some processes has used so far.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
@@ -104,11 +107,17 @@ pub fn pin(cpus: &[usize]) -> Result<()> {
 /// Gives this process a session of its own with the heaviest weight. Without the privilege it stays as it is, and
 /// the windows tell.
 pub fn own_group() {
-    const HEAVIEST: &str = "-20";
     // A session leader already has its own.
     let _ = rustix::process::setsid();
     let _ = rustix::process::nice(-20);
     let _ = fs::write("/proc/self/autogroup", HEAVIEST);
+}
+
+/// Gives the sessions of `processes` the same weight: a device may have put some of them in sessions of their own.
+pub fn weigh_heavily(processes: &[u32]) {
+    for process in processes {
+        let _ = fs::write(format!("/proc/{process}/autogroup"), HEAVIEST);
+    }
 }
 
 #[cfg(test)]

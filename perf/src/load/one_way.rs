@@ -9,14 +9,16 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::Stop;
 use super::expiry::Expiry;
 use super::gaps::{Gap, Gaps};
 use super::windows::{Window, Windows};
-use super::{PATIENCE, Stop};
 use crate::endpoint::Endpoint;
 use crate::host::schedule::Snapshot;
 use crate::tally::{Counts, Tally};
 
+/// When nothing has come for so long, nothing will.
+const SILENCE: Duration = Duration::from_millis(100);
 /// A turn that takes longer was not work.
 const STALL: Duration = Duration::from_millis(2);
 
@@ -237,16 +239,19 @@ impl<'a, 'w> Flow<'a, 'w> {
         if self.sink.is_some() { self.tally.counts().received } else { self.sent }
     }
 
-    /// Gives the last frames their time, then writes off what is missing.
+    /// Writes off what is missing. Waits for the last frames until none comes any more, so that they are not taken
+    /// for those of the next run.
     fn drain(&mut self) -> io::Result<()> {
-        let begun = Instant::now();
-        while begun.elapsed() < PATIENCE && self.sink.is_some() {
-            self.receive()?;
+        if self.sink.is_none() {
+            return Ok(());
         }
-        let due = if self.source.is_some() { self.sent } else { self.tally.newest() };
-        if self.sink.is_some() {
-            self.tally.expire(due);
+        let mut last = Instant::now();
+        while last.elapsed() < SILENCE && (self.source.is_none() || self.tally.outstanding(self.sent) > 0) {
+            if self.receive()? {
+                last = Instant::now();
+            }
         }
+        self.tally.expire(if self.source.is_some() { self.sent } else { self.tally.newest() });
         Ok(())
     }
 }

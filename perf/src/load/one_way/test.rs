@@ -1,8 +1,7 @@
 //! The generator against devices made of memory, whose faults are known.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::frame::{Shape, Side, Template};
@@ -16,12 +15,12 @@ struct Wire {
     most: usize,
 }
 
-struct Source(Rc<RefCell<Wire>>, Template);
-struct Drain(Rc<RefCell<Wire>>);
+struct Source(Arc<Mutex<Wire>>, Template);
+struct Drain(Arc<Mutex<Wire>>);
 
 impl Endpoint for Source {
     fn send(&mut self, first_sequence: u64, count: usize) -> io::Result<usize> {
-        let mut wire = self.0.borrow_mut();
+        let mut wire = self.0.lock().unwrap();
         for sequence in first_sequence..first_sequence + count as u64 {
             if wire.loses.is_some_and(|every| sequence % every == every - 1) {
                 continue;
@@ -45,7 +44,7 @@ impl Endpoint for Drain {
     }
 
     fn receive(&mut self, sink: &mut dyn Sink) -> io::Result<usize> {
-        let mut wire = self.0.borrow_mut();
+        let mut wire = self.0.lock().unwrap();
         // Ten a turn: slower than the source, so that the window is what holds it back.
         let count = wire.frames.len().min(10);
         wire.frames.drain(..count).for_each(|frame| sink.frame(&frame));
@@ -54,7 +53,7 @@ impl Endpoint for Drain {
 }
 
 fn device(wire: Wire) -> (Source, Drain) {
-    let wire = Rc::new(RefCell::new(wire));
+    let wire = Arc::new(Mutex::new(wire));
     (Source(wire.clone(), Template::new(Shape::bare(64), Side::A)), Drain(wire))
 }
 
@@ -71,7 +70,11 @@ fn everything_arrives_and_the_window_is_kept() {
     let (mut source, mut drain) = device(Wire::default());
     let outcome = run(Some(&mut source), Some(&mut drain), &short(600)).unwrap();
     assert_eq!(outcome.counts, Counts { received: outcome.sent, ..Counts::default() });
-    assert!(source.0.borrow().most <= 256, "{} frames were on their way", source.0.borrow().most);
+    assert!(
+        source.0.lock().unwrap().most <= 256,
+        "{} frames were on their way",
+        source.0.lock().unwrap().most
+    );
     assert_eq!(outcome.windows.len(), 2);
     assert!(outcome.measured > 0 && outcome.measured <= outcome.counts.received);
     assert!(outcome.generator_busy > 0.5);
