@@ -20,8 +20,6 @@ mod hostile;
 mod outside;
 #[path = "conformance/tap.rs"]
 mod tap;
-#[path = "conformance/udp.rs"]
-mod udp;
 
 use framewire_dataplane::driver::{Queue, Received};
 use framewire_dataplane::frame::Offload;

@@ -36,7 +36,6 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("dataplane/src/uring.rs", "what is submitted to the kernel must stay where it is"),
     ("dataplane/tests/handover.rs", "gives a child its descriptors between fork and exec"),
     ("tests/conformance/allocations.rs", "a counting allocator"),
-    ("tests/conformance/udp.rs", "socket options and poll, which no crate here wraps"),
     ("tests/harness/denied.rs", "works between fork and exec"),
     ("perf/src/calls.rs", "socket options and unshare, which rustix does not wrap safely"),
     ("perf/tests/allocations.rs", "is an allocator"),
@@ -45,6 +44,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("tests/harness/packet.rs", "packet sockets, which no crate here wraps"),
     ("tests/harness/process.rs", "works between fork and exec"),
     ("tests/harness/tun.rs", "TUNSETIFF"),
+    ("tests/harness/udp.rs", "socket options and poll, which no crate here wraps"),
     ("tests/models/publish.rs", "loom's cells are entered by pointer"),
 ];
 

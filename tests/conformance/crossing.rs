@@ -9,10 +9,10 @@ use std::time::Duration;
 use framewire_dataplane::driver::{AnyQueue, Queue};
 use framewire_shared::driver::{DriverOptions, TapOptions};
 use framewire_tests::namespace::Namespace;
-use framewire_tests::{need, tun};
+use framewire_tests::{need, tun, udp};
 
 use crate::bench::{Bench, queue};
-use crate::{outside, udp};
+use crate::outside;
 
 /// What is transferred: enough for TCP to send as much at once as it ever does.
 const TRANSFER_BYTES: usize = 8 << 20;

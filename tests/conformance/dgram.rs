@@ -8,11 +8,12 @@ use framewire_shared::happenings::{Happening, HappeningKind};
 use framewire_tests::frames::numbered;
 use framewire_tests::namespace::Namespace;
 use framewire_tests::need;
+use framewire_tests::udp;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 
 use crate::bench::{Bench, KEY, all_dropped, dropped};
 use crate::outside::{self, udp_queue, unix_queues, wait_readable};
-use crate::{frames, plain, udp};
+use crate::{frames, plain};
 
 const SECOND_NS: u64 = 1_000_000_000;
 

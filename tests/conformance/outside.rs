@@ -13,12 +13,12 @@ use framewire_tests::namespace::Namespace;
 use framewire_tests::packet::PacketSocket;
 use framewire_tests::scratch::Scratch;
 use framewire_tests::tun;
+use framewire_tests::udp;
 use framewire_tests::wait::wait_until;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::bench::queue;
-use crate::udp;
 
 /// Who is at the other end of a queue.
 pub(crate) trait Outside {

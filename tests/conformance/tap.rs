@@ -7,11 +7,12 @@ use framewire_tests::frames::numbered;
 use framewire_tests::namespace::Namespace;
 use framewire_tests::need;
 use framewire_tests::packet::PacketSocket;
+use framewire_tests::udp;
 
 use crate::bench::{Bench, all_dropped, dropped};
 use crate::crossing::{Between, Host, carry, received_on_average, sent_on_average, transfer};
 use crate::outside::{self, Outside, tap_queue};
-use crate::{frames, plain, udp};
+use crate::{frames, plain};
 
 /// Ordinary Ethernet, with a VLAN tag.
 const ORDINARY_BYTES: u64 = 1518;

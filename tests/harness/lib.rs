@@ -21,4 +21,5 @@ pub mod qmp;
 pub mod scratch;
 pub mod traffic;
 pub mod tun;
+pub mod udp;
 pub mod wait;

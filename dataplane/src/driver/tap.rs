@@ -14,8 +14,7 @@
 //! | both copied into one piece, then `write` | 393 | 454 |
 //! | `writev`, header and a frame of two pieces | 468 | 508 |
 //!
-//! So a frame that lies in pieces is copied together if it is an ordinary one. Through `io_uring`, read and
-//! write take 8 to 20 % longer.
+//! So a frame that lies in pieces is copied together if it is an ordinary one.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;

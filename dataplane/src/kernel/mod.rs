@@ -4,8 +4,9 @@
 //! segments, whose makers have vouched for the memory, and asks the kernel to read or fill exactly that. So
 //! this is the only place where drivers' system calls are `unsafe`, and each is a few lines.
 //!
-//! Plain calls, one frame each, where the kernel has nothing better: through `io_uring` the same calls take
-//! 20 % longer on a tap and as long on a socket (ARCHITECTURE.md has the table).
+//! Plain calls, one frame each, where the kernel has nothing better. Through `io_uring` in batches of 64,
+//! writing to a tap takes 705 ns instead of 629 and reading 496 instead of 414; on a UDP socket both are
+//! equal. What costs is the kernel's path for each packet, not the entry into it.
 
 mod bytes;
 mod datagram;
