@@ -105,6 +105,15 @@ impl Tally {
         self.due = self.due.max(due);
     }
 
+    /// No more will come of the `sent` frames: what is not here is lost.
+    pub fn settle(&mut self, sent: u64) {
+        self.expire(sent);
+        if self.next == 0 {
+            // Frames that were written off may have come after all, which a mere count does not show.
+            self.counts.lost = sent.saturating_sub(self.counts.received);
+        }
+    }
+
     fn arrived(&mut self, sequence: u64) {
         if sequence >= self.next {
             self.advance_to(sequence);
@@ -267,5 +276,8 @@ mod test {
         tally.expire(80);
         assert_eq!(tally.counts(), Counts { received: 90, lost: 10, ..Counts::default() });
         assert_eq!(tally.outstanding(120), 20);
+        tally.unread(25);
+        tally.settle(120);
+        assert_eq!(tally.counts(), Counts { received: 115, lost: 5, ..Counts::default() });
     }
 }

@@ -41,7 +41,9 @@ impl Case for NetdevAdd {
         let folder = bench.fresh_folder()?;
         let mut device = Device::start(bench, product, &folder, &[], &[])?;
         let _taps: Prepared = self.kind.prepare(0, ADDED)?;
-        let mut times = Histogram::<u64>::new(3).expect("three digits is a constant that is in range");
+        const LONGEST_US: u64 = 60_000_000;
+        let bounded = Histogram::<u64>::new_with_bounds(1, LONGEST_US, 3);
+        let mut times = bounded.expect("constant bounds that are in range");
         let mut hubports = times.clone();
         for cable in 0..ADDED / 2 {
             for arguments in cable_arguments(self.kind, 2 * cable, &folder) {

@@ -246,12 +246,13 @@ impl<'a, 'w> Flow<'a, 'w> {
             return Ok(());
         }
         let mut last = Instant::now();
-        while last.elapsed() < SILENCE && (self.source.is_none() || self.tally.outstanding(self.sent) > 0) {
+        let is_missing = |flow: &Self| flow.source.is_none() || flow.tally.counts().received < flow.sent;
+        while last.elapsed() < SILENCE && is_missing(self) {
             if self.receive()? {
                 last = Instant::now();
             }
         }
-        self.tally.expire(if self.source.is_some() { self.sent } else { self.tally.newest() });
+        self.tally.settle(if self.source.is_some() { self.sent } else { self.tally.newest() });
         Ok(())
     }
 }
