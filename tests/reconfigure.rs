@@ -1,72 +1,74 @@
 //! Adding and removing ports disturbs no other port, and is quick.
+//!
+//! The cable beside them runs at its full rate, and no frame on it may be lost. For how long it stands still, and how
+//! quickly commands are answered, is measured in `perf/`, where the machine is quiet; here those times only have bounds
+//! that a busy machine can keep. Each test uses the whole machine, so they take turns.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use framewire_tests::bench::Bench;
-use framewire_tests::flow::Flow;
+use framewire_tests::flow::{Flow, Pace};
 use framewire_tests::need;
 use framewire_tests::traffic::counters;
 use serde_json::json;
 
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 const PORTS: usize = 200;
 
-/// How long a netdev_add may take, all but the slowest one in a hundred.
-const ANSWER_P99: Duration = Duration::from_millis(20);
+/// Enough on their way that the cable never waits for the sender, and fewer than a tap's own queue holds (1000).
+const FULL_RATE: Pace = Pace::OnTheWay(500);
 
-/// The p-th percentile, p in 0..=100.
-fn percentile(times: &mut [Duration], p: usize) -> Duration {
+/// How long a netdev_add may take: the figure that is promised, which here has to hold for the typical one,
+const ANSWER: Duration = Duration::from_millis(20);
+/// and for all but the slowest one in a hundred on a machine that has other things to do as well.
+const ANSWER_P99: Duration = Duration::from_millis(400);
+
+/// A cable between two taps at full rate, and `change`, which returns how long each command took, beside it.
+#[track_caller]
+fn beside_a_busy_cable(change: impl FnOnce(&mut Bench) -> Vec<Duration>) {
+    let _turn = ONE_AT_A_TIME.lock();
+    let mut bench = Bench::new();
+    let (a, b) = (bench.tap("a", json!({})), bench.tap("b", json!({})));
+    bench.join("a", "b");
+    let (flow, mut times) = Flow::during(&a, &b, FULL_RATE, 200, || change(&mut bench));
+    flow.expect_whole();
+    assert!(flow.sent > 1000, "only {} frames crossed", flow.sent);
     times.sort_unstable();
-    times[(times.len() - 1) * p / 100]
+    let (typical, slow) = (times[times.len() / 2], times[(times.len() - 1) * 99 / 100]);
+    assert!(typical < ANSWER, "half of the netdev_adds took more than {typical:?}");
+    assert!(slow < ANSWER_P99, "one netdev_add in a hundred took {slow:?}");
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
 }
 
 #[test]
 fn two_hundred_ports_come_and_go_beside_a_busy_cable() {
     need!(root, tun);
-    let mut bench = Bench::new();
-    let (a, b) = (bench.tap("a", json!({})), bench.tap("b", json!({})));
-    bench.join("a", "b");
-    // 10,000 frames a second: a millisecond of that rate is ten frames.
-    let interval = Duration::from_micros(100);
-    let (flow, mut times) = Flow::during(&a, &b, interval, 200, || {
-        let mut times = Vec::new();
-        for port in 0..PORTS {
-            let id = format!("x{port}");
-            let start = Instant::now();
-            bench.add("none", &id, json!({}));
-            times.push(start.elapsed());
-        }
-        for port in 0..PORTS {
-            bench.delete(&format!("x{port}"));
-        }
+    beside_a_busy_cable(|bench| {
+        let ids: Vec<String> = (0..PORTS).map(|port| format!("x{port}")).collect();
+        let times = ids.iter().map(|id| timed(|| bench.add("none", id, json!({})))).collect();
+        ids.iter().for_each(|id| bench.delete(id));
         times
     });
-    assert_eq!(flow.damaged, 0);
-    assert_eq!(flow.out_of_order(), 0);
-    assert!(
-        flow.lost() <= 10,
-        "{} of {} frames were lost: more than a millisecond's",
-        flow.lost(),
-        flow.sent
-    );
-    let slow = percentile(&mut times, 99);
-    assert!(slow < ANSWER_P99, "netdev_add took {slow:?}");
 }
 
 /// The same with taps: each has descriptors, an interface and a queue, and each pair is wired.
 #[test]
 fn taps_come_and_go_in_pairs_beside_a_busy_cable() {
     need!(root, tun);
-    let mut bench = Bench::new();
-    let (a, b) = (bench.tap("a", json!({})), bench.tap("b", json!({})));
-    bench.join("a", "b");
-    let (flow, mut times) = Flow::during(&a, &b, Duration::from_micros(100), 200, || {
+    beside_a_busy_cable(|bench| {
         let mut times = Vec::new();
         for pair in 0..PORTS / 2 {
             let (left, right) = (format!("l{pair}"), format!("r{pair}"));
             for id in [&left, &right] {
-                let start = Instant::now();
-                bench.add("tap", id, json!({ "ifname": id, "script": "no", "downscript": "no" }));
-                times.push(start.elapsed());
+                let options = json!({ "ifname": id, "script": "no", "downscript": "no" });
+                times.push(timed(|| bench.add("tap", id, options)));
             }
             bench.join(&left, &right);
             if pair % 2 == 1 {
@@ -76,26 +78,17 @@ fn taps_come_and_go_in_pairs_beside_a_busy_cable() {
         }
         times
     });
-    assert_eq!(flow.damaged, 0);
-    assert_eq!(flow.out_of_order(), 0);
-    assert!(
-        flow.lost() <= 10,
-        "{} of {} frames were lost: more than a millisecond's",
-        flow.lost(),
-        flow.sent
-    );
-    let slow = percentile(&mut times, 99);
-    assert!(slow < ANSWER_P99, "netdev_add took {slow:?}");
 }
 
-/// At whatever rate the cable carries: what was read from one tap was written to the other, all of it.
+/// With more than the cable can carry: what was read from one tap was written to the other, all of it.
 #[test]
-fn nothing_is_lost_inside_while_the_cable_runs_at_full_rate() {
+fn nothing_is_lost_inside_while_a_cable_is_flooded() {
     need!(root, tun);
+    let _turn = ONE_AT_A_TIME.lock();
     let mut bench = Bench::new();
     let (a, b) = (bench.tap("a", json!({})), bench.tap("b", json!({})));
     bench.join("a", "b");
-    Flow::during(&a, &b, Duration::ZERO, 60, || {
+    Flow::during(&a, &b, Pace::Flood, 60, || {
         for port in 0..PORTS {
             bench.add("none", &format!("x{port}"), json!({}));
         }

@@ -1,15 +1,16 @@
 //! Either process may be killed at any time. What must hold then: frames go on, or go on again at once; no interface
 //! goes away; nothing that QMP answered is forgotten; and nothing piles up however often it happens.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use framewire_tests::bench::Bench;
-use framewire_tests::flow::Flow;
+use framewire_tests::flow::{Flow, Pace};
 use framewire_tests::framewire::Framewire;
 use framewire_tests::leaks::{Holdings, expect_same, resident_kib};
 use framewire_tests::need;
 use framewire_tests::packet::PacketSocket;
+use framewire_tests::precedence::take_precedence;
 use framewire_tests::process::Process;
 use framewire_tests::programs;
 use framewire_tests::scratch::Scratch;
@@ -17,7 +18,7 @@ use framewire_tests::wait::{PATIENCE, wait_until};
 use serde_json::json;
 
 const KILLS: usize = 10;
-const EVERY_MS: Duration = Duration::from_millis(1);
+const EVERY_MS: Pace = Pace::Every(Duration::from_millis(1));
 
 /// Two taps joined by a cable.
 fn cable() -> (Bench, PacketSocket, PacketSocket) {
@@ -37,6 +38,7 @@ fn kill_data_plane(framewire: &mut Framewire) {
 #[test]
 fn killed_data_plane_is_replaced_within_a_tenth_of_a_second_under_load() {
     need!(root, tun);
+    take_precedence();
     let (mut bench, a, b) = cable();
     let indices = bench.framewire.home().ip("-oneline link show");
     for kill in 0..KILLS {
@@ -217,23 +219,30 @@ fn expect_ports_to_be_interfaces(framewire: &Framewire) {
 #[test]
 fn torn_inventory_is_noticed_and_the_last_whole_one_used() {
     need!(root, tun);
-    let (mut bench, a, b) = cable();
+    let (bench, a, b) = cable();
+    let Bench { mut framewire, mut qmp, .. } = bench;
     for cut in [1, 40, 200] {
-        bench.framewire.kill_control();
-        tear_newest_inventory(&bench.framewire.runtime_dir(), cut);
-        bench.framewire.restart_control();
+        // The command that the kill interrupts. It is then as if it had never been sent.
+        let torn = json!({ "type": "tap", "id": "c", "ifname": "c", "script": "no", "downscript": "no" });
+        qmp.command("netdev_add", torn);
+        framewire.kill_control();
+        tear_newest_inventory(&framewire.runtime_dir(), cut);
+        framewire.restart_control();
         a.send(&framewire_tests::frames::numbered(cut, 60));
         b.expect(&framewire_tests::frames::numbered(cut, 60));
-        expect_ports_to_be_interfaces(&bench.framewire);
+        assert_eq!(framewire.home().interfaces(), ["a", "b"]);
+        expect_ports_to_be_interfaces(&framewire);
+        qmp = framewire.qmp();
     }
 }
 
 /// What a kill in the middle of writing would leave: the newer file, cut off.
 fn tear_newest_inventory(runtime_dir: &Path, cut: u32) {
     let files = ["inventory.0", "inventory.1"].map(|name| runtime_dir.join(name));
-    let written =
-        files.iter().filter_map(|file| Some((std::fs::metadata(file).ok()?.modified().ok()?, file)));
-    let (_, newest) = written.max().expect("an inventory was written");
+    let generation = |file: &PathBuf| -> Option<u64> {
+        std::fs::read_to_string(file).ok()?.split(' ').nth(1)?.parse().ok()
+    };
+    let newest = files.iter().max_by_key(|file| generation(file)).expect("there are two");
     let file = std::fs::File::options().write(true).open(newest).expect("it can be opened");
     let length = file.metadata().expect("it is open").len();
     file.set_len(length.saturating_sub(u64::from(cut))).expect("it can be cut");

@@ -123,6 +123,8 @@ impl Network {
         let news = Vec::new();
         let mut network = Network { inventory, file, vault, supervisor, published, poll_us, news };
         network.commit(network.inventory.clone(), Vec::new())?;
+        // The data plane has closed what the inventory does not know; so do we, or an interface would stay.
+        network.forget_the_unknown();
         let pid = network.process_id().unwrap_or_default();
         log::info!("data plane: process {pid} adopted with {} ports", network.inventory.ports().len());
         Ok(network)

@@ -104,7 +104,8 @@ impl Network {
         }
     }
 
-    fn forget_the_unknown(&mut self) {
+    /// Lets go of the queues that no port has.
+    pub(crate) fn forget_the_unknown(&mut self) {
         let queues = self.inventory.ports().iter().flat_map(|port| &port.queues);
         let known: std::collections::BTreeSet<u64> = queues.map(|queue| queue.key).collect();
         self.vault.keep_only(|key| known.contains(&key));

@@ -51,6 +51,8 @@ impl Rest {
     /// For one worker, on its own thread (the ring has a single issuer).
     #[must_use]
     pub fn new(uring: Uring, doorbell: BorrowedFd<'static>, counters: &'static WorkerCounters) -> Self {
+        // A worker of an earlier data plane may have been killed in its sleep.
+        counters.asleep_since_ns.set(0);
         Rest { uring, doorbell, doorbell_is_watched: false, counters, last_turn_ns: 0 }
     }
 

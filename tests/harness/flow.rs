@@ -1,9 +1,11 @@
-//! A steady flow of numbered frames from one interface to another while something happens, and what became of it.
+//! A flow of numbered frames from one interface to another while something happens, and what became of it.
 //!
-//! Frames go at a fixed rate, far below what a cable carries, so that every missing one was lost by somebody, and the
-//! longest time without an arrival is how long the cable stood still.
+//! Every missing frame must have been lost by whoever is under test, so an interface's own queue may never overflow,
+//! however busy the machine is. Either frames go at a fixed rate, far below what a cable carries; then the longest time
+//! without an arrival is how long the cable stood still. Or they go as fast as they arrive, so many at a time; then the
+//! cable runs at its full rate.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::frames::{number_of, numbered};
@@ -12,9 +14,30 @@ use crate::packet::PacketSocket;
 /// How long the last frames may take.
 const STRAGGLERS: Duration = Duration::from_millis(500);
 
+/// After so long without an arrival, the frames that are missing are not waited for any more.
+const GIVE_UP: Duration = Duration::from_millis(500);
+
+/// How long a sender waits before it looks again whether frames have arrived.
+const PAUSE: Duration = Duration::from_micros(20);
+
+/// How fast frames go.
+#[derive(Debug, Clone, Copy)]
+pub enum Pace {
+    /// One in each interval.
+    Every(Duration),
+    /// As fast as they arrive, with at most so many on their way.
+    OnTheWay(u32),
+    /// As fast as the interface takes them; most are lost before they reach anybody.
+    Flood,
+}
+
 /// What became of the frames.
 #[derive(Debug)]
 pub struct Flow {
+    /// When the first was sent.
+    pub begin: Instant,
+    /// When the last was.
+    pub end: Instant,
     /// How many were sent.
     pub sent: u32,
     /// Numbers in the order of arrival, with the time.
@@ -24,28 +47,30 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// Sends a frame of `length` bytes from one to the other every `interval` while `work` is done.
+    /// Sends frames of `length` bytes from one to the other while `work` is done.
     #[track_caller]
     pub fn during<R>(
         from: &PacketSocket,
         to: &PacketSocket,
-        interval: Duration,
+        pace: Pace,
         length: usize,
         work: impl FnOnce() -> R,
     ) -> (Self, R) {
-        let (no_more, done) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (no_more, done, arrived) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU32::new(0));
         std::thread::scope(|scope| {
-            let sender = scope.spawn(|| send(from, interval, length, &no_more));
-            let receiver = scope.spawn(|| receive(to, &done));
+            let begin = Instant::now();
+            let sender = scope.spawn(|| send(from, Pacer::new(pace, &arrived), length, &no_more));
+            let receiver = scope.spawn(|| receive(to, &arrived, &done));
             // If the work panics, the threads must end all the same, or the scope would wait for ever.
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             no_more.store(true, Ordering::Relaxed);
             let sent = sender.join().expect("sending does not panic");
+            let end = Instant::now();
             std::thread::sleep(STRAGGLERS);
             done.store(true, Ordering::Relaxed);
             let (arrivals, damaged) = receiver.join().expect("receiving does not panic");
             match result {
-                Ok(result) => (Self { sent, arrivals, damaged }, result),
+                Ok(result) => (Self { begin, end, sent, arrivals, damaged }, result),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })
@@ -66,11 +91,13 @@ impl Flow {
         self.arrivals.windows(2).filter(|pair| pair[1].0 <= pair[0].0).count()
     }
 
-    /// The longest time between two arrivals.
+    /// The longest time without an arrival while frames were sent.
     #[must_use]
     pub fn longest_gap(&self) -> Duration {
-        let gaps = self.arrivals.windows(2).map(|pair| pair[1].1.duration_since(pair[0].1));
-        gaps.max().unwrap_or(Duration::MAX)
+        let arrivals = self.arrivals.iter().map(|(_number, time)| *time).filter(|time| *time < self.end);
+        let times: Vec<Instant> = [self.begin].into_iter().chain(arrivals).chain([self.end]).collect();
+        let gaps = times.windows(2).map(|pair| pair[1].saturating_duration_since(pair[0]));
+        gaps.max().unwrap_or_default()
     }
 
     /// Nothing may have been lost, changed, or come out of order.
@@ -82,19 +109,65 @@ impl Flow {
     }
 }
 
-fn send(from: &PacketSocket, interval: Duration, length: usize, no_more: &AtomicBool) -> u32 {
-    let start = Instant::now();
+fn send(from: &PacketSocket, mut pacer: Pacer<'_>, length: usize, no_more: &AtomicBool) -> u32 {
     let mut sent = 0;
     while !no_more.load(Ordering::Relaxed) {
+        if pacer.waits(sent) {
+            continue;
+        }
         from.send(&numbered(sent, length));
         sent += 1;
-        // By the clock and not by pauses, so that the rate is kept even if this thread was held up.
-        std::thread::sleep((start + interval * sent).saturating_duration_since(Instant::now()));
     }
     sent
 }
 
-fn receive(to: &PacketSocket, done: &AtomicBool) -> (Vec<(u32, Instant)>, usize) {
+/// Says when the next frame goes.
+struct Pacer<'a> {
+    pace: Pace,
+    arrived: &'a AtomicU32,
+    begin: Instant,
+    /// Arrivals as last seen, and since when.
+    seen: (u32, Instant),
+    /// How many are not waited for any more.
+    given_up: u32,
+}
+
+impl<'a> Pacer<'a> {
+    fn new(pace: Pace, arrived: &'a AtomicU32) -> Self {
+        let begin = Instant::now();
+        Pacer { pace, arrived, begin, seen: (0, begin), given_up: 0 }
+    }
+
+    /// Waits a little if it is not yet time for a frame after `sent` others; whether it did.
+    fn waits(&mut self, sent: u32) -> bool {
+        let pause = match self.pace {
+            Pace::Flood => Duration::ZERO,
+            // By the clock and not by pauses, so that the rate is kept even if this thread was held up.
+            Pace::Every(interval) => (self.begin + interval * sent).saturating_duration_since(Instant::now()),
+            Pace::OnTheWay(limit) => {
+                if self.on_the_way(sent) < limit {
+                    Duration::ZERO
+                } else {
+                    PAUSE
+                }
+            }
+        };
+        std::thread::sleep(pause);
+        !pause.is_zero()
+    }
+
+    fn on_the_way(&mut self, sent: u32) -> u32 {
+        let arrived = self.arrived.load(Ordering::Relaxed);
+        if arrived != self.seen.0 {
+            self.seen = (arrived, Instant::now());
+        } else if self.seen.1.elapsed() > GIVE_UP {
+            self.given_up = sent.saturating_sub(arrived);
+        }
+        sent.saturating_sub(arrived + self.given_up)
+    }
+}
+
+fn receive(to: &PacketSocket, arrived: &AtomicU32, done: &AtomicBool) -> (Vec<(u32, Instant)>, usize) {
     let (mut arrivals, mut damaged) = (Vec::new(), 0);
     while !done.load(Ordering::Relaxed) {
         while let Some(frame) = to.receive(Duration::from_millis(20)) {
@@ -102,6 +175,7 @@ fn receive(to: &PacketSocket, done: &AtomicBool) -> (Vec<(u32, Instant)>, usize)
                 Some(number) => arrivals.push((number, Instant::now())),
                 None => damaged += 1,
             }
+            arrived.fetch_add(1, Ordering::Relaxed);
             if done.load(Ordering::Relaxed) {
                 break;
             }

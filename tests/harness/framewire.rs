@@ -113,12 +113,12 @@ impl Framewire {
         self.data.as_ref().expect("just found")
     }
 
-    /// What `framewire status -o json` says.
+    /// What `framewire status -o json` says. It has a monitor of its own, so it may be asked beside a client.
     #[track_caller]
     #[must_use]
     pub fn status(&self) -> Value {
         let mut command = Command::new(self.programs.join("framewire"));
-        command.args(["status", "-o", "json", "--socket"]).arg(self.qmp_path());
+        command.args(["status", "-o", "json", "--runtime-dir"]).arg(self.runtime_dir());
         let text = process::run(None, command);
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("status is not JSON: {e}\n{text}"))
     }

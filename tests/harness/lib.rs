@@ -15,6 +15,7 @@ pub mod leaks;
 pub mod namespace;
 pub mod need;
 pub mod packet;
+pub mod precedence;
 pub mod process;
 pub mod programs;
 pub mod qmp;
