@@ -62,8 +62,9 @@ fn signal_name(number: i32) -> Option<&'static str> {
 const HANDOVER: i32 = 3;
 
 impl Process {
-    /// Starts a program with one descriptor besides the standard three, in a session of its own: neither a
-    /// terminal's interrupt nor our own end reaches it.
+    /// Starts a program with one descriptor besides the standard three, in a process group of its own: neither
+    /// a terminal's interrupt nor our own end reaches it. It stays in our session, since the scheduler weighs
+    /// sessions against each other, and whoever gave ours a weight meant all of Framewire.
     ///
     /// # Errors
     /// If it cannot be started.
@@ -74,7 +75,7 @@ impl Process {
         let mut command = Command::new(program);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let begin = move || {
-            rustix::process::setsid()?;
+            rustix::process::setpgid(None, None)?;
             signals::unblock_all()?;
             place(&descriptor)
         };
