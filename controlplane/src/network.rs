@@ -87,15 +87,18 @@ impl Network {
     /// An empty one. Its data plane is started when it is first looked after.
     #[must_use]
     pub fn new(program: PathBuf, equipment: Equipment, file: InventoryFile, poll_us: u32) -> Self {
-        Network {
-            inventory: Inventory::default(),
-            file,
-            vault: Vault::default(),
-            supervisor: Supervisor::new(program, equipment),
-            published: Vec::new(),
-            poll_us,
-            news: Vec::new(),
-        }
+        let supervisor = Supervisor::new(program, equipment);
+        Network { poll_us, ..Network::with(supervisor, file, Inventory::default(), Vault::default()) }
+    }
+
+    pub(crate) fn with(
+        supervisor: Supervisor,
+        file: InventoryFile,
+        inventory: Inventory,
+        vault: Vault,
+    ) -> Self {
+        let (published, news) = (Vec::new(), Vec::new());
+        Network { inventory, file, vault, supervisor, published, poll_us: 0, news }
     }
 
     /// One whose data plane runs already. Ports that the data plane does not have any more are dropped, and
@@ -120,8 +123,8 @@ impl Network {
             log::warn!("port '{}': the data plane does not have it any more; it is dropped", port.id);
         }
         let supervisor = Supervisor::adopting(program, equipment, attached);
-        let news = Vec::new();
-        let mut network = Network { inventory, file, vault, supervisor, published, poll_us, news };
+        let network = Network::with(supervisor, file, inventory, vault);
+        let mut network = Network { published, poll_us, ..network };
         network.commit(network.inventory.clone(), Vec::new())?;
         // The data plane has closed what the inventory does not know; so do we, or an interface would stay.
         network.forget_the_unknown();
@@ -185,6 +188,13 @@ impl Network {
     /// What the data plane has told since the last call.
     pub fn take_happenings(&mut self) -> Vec<Happening> {
         self.supervisor.equipment().take_happenings()
+    }
+
+    /// What is done when there is nothing else to do.
+    pub fn tidy_up(&mut self) {
+        if let Err(error) = self.file.mirror(&self.inventory) {
+            log::error!("inventory: {error}");
+        }
     }
 
     /// Ends the data plane and removes what a next control plane would look for.

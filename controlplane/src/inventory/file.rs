@@ -7,8 +7,9 @@
 //! command for ever.
 //!
 //! **Chosen.** Two files, written alternately and whole, each with a generation and a checksum in its first
-//! line. A torn one does not check; the other is then the last whole one. Nothing is synced: the directory is
-//! `/run`, which lives as long as the processes do.
+//! line. A torn one does not check; the other is then the last whole one. When there is time, the older one is
+//! brought up to date ([`InventoryFile::mirror`]), so that even a file that was torn later costs nothing. Nothing is
+//! synced: the directory is `/run`, which lives as long as the processes do.
 
 use std::fs;
 use std::io;
@@ -23,6 +24,8 @@ const MAGIC: &str = "framewire-inventory-1";
 pub struct InventoryFile {
     directory: PathBuf,
     generation: u64,
+    /// Both files hold the same.
+    is_mirrored: bool,
 }
 
 impl InventoryFile {
@@ -32,7 +35,7 @@ impl InventoryFile {
         let last =
             (0..2).filter_map(|at| read(&path(directory, at))).max_by_key(|(generation, _)| *generation);
         let generation = last.as_ref().map_or(0, |(generation, _inventory)| *generation);
-        let file = InventoryFile { directory: directory.to_owned(), generation };
+        let file = InventoryFile { directory: directory.to_owned(), generation, is_mirrored: false };
         (file, last.map(|(_generation, inventory)| inventory))
     }
 
@@ -43,7 +46,19 @@ impl InventoryFile {
     pub fn save(&mut self, inventory: &Inventory) -> io::Result<()> {
         let generation = self.generation + 1;
         fs::write(path(&self.directory, generation), encode(generation, inventory))?;
-        self.generation = generation;
+        (self.generation, self.is_mirrored) = (generation, false);
+        Ok(())
+    }
+
+    /// Writes what was saved last to the other file as well, if it is not there.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn mirror(&mut self, inventory: &Inventory) -> io::Result<()> {
+        if !self.is_mirrored {
+            self.save(inventory)?;
+            self.is_mirrored = true;
+        }
         Ok(())
     }
 
@@ -123,6 +138,20 @@ mod test {
         file.remove();
         assert_eq!(InventoryFile::open(&directory).1, None);
         fs::remove_dir(&directory).unwrap();
+    }
+
+    #[test]
+    fn mirrored_inventory_survives_the_loss_of_either_file() {
+        let directory = directory("mirrored");
+        let (mut file, _nothing) = InventoryFile::open(&directory);
+        file.save(&Inventory::default()).unwrap();
+        for lost in [1, 2] {
+            file.save(&sample()).unwrap();
+            file.mirror(&sample()).unwrap();
+            fs::write(path(&directory, lost), "framewire").unwrap();
+            assert_eq!(InventoryFile::open(&directory).1, Some(sample()));
+        }
+        fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]
