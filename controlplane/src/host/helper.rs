@@ -36,11 +36,11 @@ pub struct Task<'a> {
 /// Why there is no descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The program cannot be run, failed, or took too long.
+    /// The program cannot be run, failed, or did not end in time.
     Helper,
     /// It ended well and has sent none.
     NothingSent,
-    /// The socket failed.
+    /// The socket failed, or nothing came in time.
     Socket(Errno),
 }
 
@@ -164,7 +164,7 @@ mod test {
     fn a_program_that_takes_too_long_is_ended() {
         let begin = Instant::now();
         let slow = Task { patience: Duration::from_millis(50), ..task("sleep 60; echo") };
-        assert_eq!(slow.run().unwrap_err(), Failure::Helper);
+        assert_eq!(slow.run().unwrap_err(), Failure::Socket(Errno::TIMEDOUT));
         assert!(begin.elapsed() < Duration::from_secs(30));
     }
 }
