@@ -4,6 +4,7 @@
 //! its arguments may be was decided before ([`crate::qmp::command`]); how it is answered comes after. So a line
 //! here is one call, and the compiler says which command has none.
 
+mod chardev;
 mod device;
 mod human;
 pub mod net;
@@ -12,6 +13,7 @@ mod report;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
+pub use self::chardev::Chardevs;
 use crate::host::resolve;
 use crate::inventory::Inventory;
 use crate::kind::prepare::Descriptors;
@@ -45,6 +47,8 @@ pub struct Server {
     pub monitors: Monitors,
     /// See there.
     pub machine: Machine,
+    /// See there.
+    pub chardevs: Chardevs,
     /// Remotes to be reached.
     pub reach: Reach,
     /// Somebody asked for the end.
@@ -98,9 +102,10 @@ impl Server {
             Command::DeviceDel(arguments) => Err(QmpError::device_not_found(&arguments.id)),
             Command::ObjectAdd(arguments) => match arguments.qom_type {},
             Command::ObjectDel(arguments) => device::object_del(&arguments.id),
-            Command::ChardevAdd(arguments) => device::chardev_add(&arguments),
-            Command::ChardevRemove(arguments) => device::chardev_remove(&arguments.id),
-            Command::QueryChardev(_) | Command::QueryYank(_) => Ok(Vec::<Nothing>::new().print()),
+            Command::ChardevAdd(arguments) => self.chardev_add(&arguments, caller),
+            Command::ChardevRemove(arguments) => self.chardev_remove(&arguments.id),
+            Command::QueryChardev(_) => self.query_chardev(),
+            Command::QueryYank(_) => Ok(Vec::<Nothing>::new().print()),
             Command::Yank(arguments) => device::yank(&arguments),
             Command::Getfd(_) | Command::Closefd(_) | Command::AddFd(_) => self.descriptor(command, caller),
             Command::RemoveFd(arguments) => {
@@ -173,16 +178,19 @@ fn target() -> SysEmuTarget {
 }
 
 /// What the checks of options may ask.
-struct World<'a>(&'a Inventory);
+struct World<'a> {
+    inventory: &'a Inventory,
+    chardevs: &'a Chardevs,
+}
 
 impl Surroundings for World<'_> {
     fn netdev(&self, id: &str) -> Option<Neighbour> {
-        let port = self.0.backend(id)?;
+        let port = self.inventory.backend(id)?;
         Some(if port.peer.is_some() { Neighbour::Taken } else { Neighbour::Free })
     }
 
-    fn chardev(&self, _id: &str) -> Option<ChardevNature> {
-        None
+    fn chardev(&self, id: &str) -> Option<ChardevNature> {
+        self.chardevs.nature(id)
     }
 
     fn resolve_ipv4(&self, host: &str) -> Option<Ipv4Addr> {

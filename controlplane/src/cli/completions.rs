@@ -13,6 +13,7 @@ const WORDS: &[(&str, &[&str])] = &[
         &[
             "--qmp",
             "--netdev",
+            "--chardev",
             "--config=",
             "--workers",
             "--cpus",

@@ -23,6 +23,7 @@ Options:
   --qmp unix:PATH      a monitor for QEMU's clients, or tcp:HOST:PORT; may be given several times, and takes
                        QEMU's options (server=on|off, wait=on|off, reconnect=SECONDS)
   --netdev TYPE,id=…   a netdev, in QEMU's syntax or as JSON; may be given several times
+  --chardev TYPE,id=…  a character device (socket or null), in QEMU's syntax or as JSON
   --config FILE        QMP commands to execute at the start, one a line; stops at the first that fails
   --runtime-dir DIR    where state is kept (default: /run/framewire, or under $XDG_RUNTIME_DIR)
   --workers N          threads that move frames (default: one for each processor)

@@ -1,10 +1,9 @@
-//! Devices, objects and character devices: commands that clients send around netdevs, as far as there is nothing
+//! Devices and objects: commands that clients send around netdevs, as far as there is nothing
 //! of the kind here yet. They refuse as QEMU refuses what it does not have.
 
 use serde_json::{Map, Value};
 
 use crate::qmp::answer::{ErrorClass, Outcome, QmpError};
-use crate::qmp::types::chardev::ChardevAdd;
 use crate::qmp::types::yank::Yank;
 
 /// No model of a device is built in.
@@ -22,17 +21,6 @@ pub(super) fn add(device: &Map<String, Value>) -> Outcome {
 
 pub(super) fn object_del(id: &str) -> Outcome {
     Err(QmpError::generic(format!("object '{id}' not found")))
-}
-
-pub(super) fn chardev_add(chardev: &ChardevAdd) -> Outcome {
-    Err(QmpError::generic(format!(
-        "Failed to add chardev '{}': character devices are not compiled into this binary",
-        chardev.id
-    )))
-}
-
-pub(super) fn chardev_remove(id: &str) -> Outcome {
-    Err(QmpError::generic(format!("Chardev '{id}' not found")))
 }
 
 /// There is nothing that could hang.

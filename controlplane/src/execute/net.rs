@@ -15,7 +15,8 @@ use crate::vault::Kept;
 impl Server {
     /// Makes a netdev: when this returns, it is in effect.
     pub(super) fn netdev_add(&mut self, netdev: &NetdevAdd, caller: Caller<'_>) -> Outcome {
-        let checked = netdev.check(&World(self.network.inventory()))?;
+        let checked =
+            netdev.check(&World { inventory: self.network.inventory(), chardevs: &self.chardevs })?;
         let monitor = match caller {
             Caller::Client(request) => Some(request.monitor),
             Caller::CommandLine => None,

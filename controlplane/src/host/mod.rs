@@ -2,7 +2,9 @@
 //!
 //! Nothing in here knows QMP, kinds or ports.
 
+pub mod bridge;
 pub mod descriptors;
+pub mod helper;
 pub mod notify;
 pub mod process;
 pub mod resolve;

@@ -137,6 +137,16 @@ fn place(descriptor: &OwnedFd) -> io::Result<()> {
     Ok(rustix::io::dup2(descriptor, &mut target)?)
 }
 
+/// Lets a child have a descriptor, under the number that it has here, and signals as programs expect them.
+pub fn lend(command: &mut Command, descriptor: OwnedFd) {
+    let begin = move || {
+        rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::empty())?;
+        signals::unblock_all()
+    };
+    // SAFETY: between fork and exec it only makes system calls: no allocation, no lock.
+    unsafe { command.pre_exec(begin) };
+}
+
 /// Runs a script of a tap with its interface's name, and waits for it.
 ///
 /// # Errors

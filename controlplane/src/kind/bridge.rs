@@ -1,12 +1,11 @@
 //! `bridge`: a tap interface that a privileged helper makes and puts into a bridge.
 
+pub mod prepare;
+
 use super::tap::BRIDGE_DEFAULT;
 use super::{Kind, Surroundings};
 use crate::qmp::answer::QmpError;
 use crate::qmp::qapi::define::object;
-
-/// The helper if none is named.
-pub const HELPER_DEFAULT: &str = "/usr/lib/qemu/qemu-bridge-helper";
 
 object! {
     /// Options of `bridge`.
@@ -21,8 +20,8 @@ object! {
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    /// The program, or a command line.
-    pub helper: String,
+    /// The program, or a command line; one that is installed if absent.
+    pub helper: Option<String>,
     /// The bridge.
     pub bridge: String,
 }
@@ -32,7 +31,7 @@ impl Kind for Options {
 
     fn check(&self, _around: &dyn Surroundings) -> Result<Checked, QmpError> {
         Ok(Checked {
-            helper: self.helper.clone().unwrap_or_else(|| HELPER_DEFAULT.to_owned()),
+            helper: self.helper.clone(),
             bridge: self.br.clone().unwrap_or_else(|| BRIDGE_DEFAULT.to_owned()),
         })
     }

@@ -137,7 +137,7 @@ kinds! {
     /// A port of a VDE switch.
     Vde(vde::Options) = "vde", driver: Missing;
     /// A tap interface that a helper makes and puts into a bridge.
-    Bridge(bridge::Options) = "bridge", driver: Missing;
+    Bridge(bridge::Options) = "bridge", driver: Built;
     /// A port of a hub.
     Hubport(hubport::Options) = "hubport", driver: Built;
     /// A netmap port.

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use framewire_shared::driver::DriverOptions;
 
-use super::{Checked, dgram, hubport, not_compiled, tap};
+use super::{Checked, bridge, dgram, hubport, not_compiled, tap};
 use crate::host::process::run_script;
 use crate::inventory::{Farewell, Role};
 use crate::qmp::answer::QmpError;
@@ -85,6 +85,7 @@ pub fn prepare(
             Ok(Prepared::netdev(vec![queue], String::new()))
         }
         Checked::Tap(tap) => tap::prepare::prepare(tap, descriptors),
+        Checked::Bridge(bridge) => bridge::prepare::prepare(bridge),
         Checked::Dgram(dgram) => dgram::prepare::prepare(dgram, descriptors),
         Checked::Hubport(hubport::Checked { hub, netdev }) => {
             let info = netdev.as_ref().map_or(format!("hubid={hub}"), |n| format!("hubid={hub},netdev={n}"));
@@ -96,7 +97,6 @@ pub fn prepare(
         | Checked::Socket(_)
         | Checked::Stream(_)
         | Checked::Vde(_)
-        | Checked::Bridge(_)
         | Checked::Netmap(_)
         | Checked::VhostUser(_)
         | Checked::VhostVdpa(_)

@@ -100,6 +100,12 @@ impl Monitors {
         2 * self.monitors.len()
     }
 
+    /// Whether a monitor has a client now.
+    #[must_use]
+    pub fn has_client(&self, number: usize) -> bool {
+        self.monitors.get(number).is_some_and(|monitor| monitor.session.is_some())
+    }
+
     /// Has all sockets watched, those of later clients too.
     ///
     /// # Errors

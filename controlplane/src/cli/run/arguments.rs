@@ -11,6 +11,7 @@ use crate::cli::{Failure, number};
 use crate::host::runtime_dir;
 use crate::kind::NetdevAdd;
 use crate::qmp::endpoint::Endpoint;
+use crate::qmp::types::chardev::ChardevAdd;
 
 /// How long a queue without work is polled, unless the operator says otherwise: measured as the point where a
 /// request and its answer over a cable meet an awake worker, and an idle one costs nothing.
@@ -27,6 +28,7 @@ pub(super) enum Asked {
 #[derive(Debug)]
 pub(super) struct Arguments {
     pub(super) monitors: Vec<Endpoint>,
+    pub(super) chardevs: Vec<ChardevAdd>,
     pub(super) netdevs: Vec<NetdevAdd>,
     pub(super) config: Option<PathBuf>,
     pub(super) runtime_dir: PathBuf,
@@ -43,6 +45,7 @@ pub(super) fn read(words: Vec<OsString>) -> Result<Asked, Failure> {
     let (mut workers, mut cpus) = (None, None);
     let mut arguments = Arguments {
         monitors: Vec::new(),
+        chardevs: Vec::new(),
         netdevs: Vec::new(),
         config: None,
         runtime_dir: runtime_dir::default_path(),
@@ -55,6 +58,7 @@ pub(super) fn read(words: Vec<OsString>) -> Result<Asked, Failure> {
         match argument {
             Short('h') | Long("help") => return Ok(Asked::Help),
             Long("qmp") => arguments.monitors.push(monitor(&parser.value()?.string()?)?),
+            Long("chardev") => arguments.chardevs.push(chardev(&parser.value()?.string()?)?),
             Long("netdev") => arguments.netdevs.push(netdev(&parser.value()?.string()?)?),
             Long("config") => arguments.config = Some(PathBuf::from(parser.value()?)),
             Long("runtime-dir") => arguments.runtime_dir = PathBuf::from(parser.value()?),
@@ -82,6 +86,10 @@ fn monitor(text: &str) -> Result<Endpoint, Failure> {
 
 fn netdev(text: &str) -> Result<NetdevAdd, Failure> {
     NetdevAdd::from_option(text).map_err(|error| Failure::new(format!("--netdev {text}: {error}")))
+}
+
+fn chardev(text: &str) -> Result<ChardevAdd, Failure> {
+    ChardevAdd::from_option(text).map_err(|error| Failure::new(format!("--chardev {text}: {error}")))
 }
 
 fn worker_count(text: &str) -> Result<usize, Failure> {
@@ -144,6 +152,7 @@ mod test {
             (["--cpus", "3-1"], "processors are expected as in 0-3,5"),
             (["--poll-us", "often"], "--poll-us often: a number of microseconds"),
             (["--netdev", "teleport,id=n"], "teleport"),
+            (["--chardev", "pty,id=c"], "does not accept value 'pty'"),
             (["--qmp", "carrier-pigeon:coop"], "--qmp carrier-pigeon:coop"),
             (["--log", "loud"], "--log loud: error, warn"),
         ] {

@@ -14,7 +14,7 @@ use super::config;
 use crate::adoption::{self, Recalled};
 use crate::cli::Failure;
 use crate::dataplane::equipment::Equipment;
-use crate::execute::{Caller, Machine, Server};
+use crate::execute::{Caller, Chardevs, Machine, Server};
 use crate::host::runtime_dir::{RuntimeDir, monitor_path};
 use crate::inventory::file::InventoryFile;
 use crate::network::Network;
@@ -104,7 +104,9 @@ fn server(arguments: &Arguments, network: Network, monitors: Monitors) -> Server
     // There is no processor to start here, so nobody has said `cont` yet, as after QEMU's -S. Frames flow in
     // every state.
     let machine = Machine { name: arguments.name.clone(), state: RunState::Prelaunch };
-    let mut server = Server { network, monitors, machine, reach: Reach::default(), is_ending: false };
+    let chardevs = Chardevs::new(arguments.monitors.clone());
+    let mut server =
+        Server { network, monitors, machine, chardevs, reach: Reach::default(), is_ending: false };
     for port in server.network.inventory().ports() {
         server.reach.begin(port);
     }
@@ -115,6 +117,10 @@ fn server(arguments: &Arguments, network: Network, monitors: Monitors) -> Server
 fn populate(server: &mut Server, arguments: &Arguments) -> Result<(), Failure> {
     let ids = server.network.inventory().ports().iter().map(|port| port.id.clone());
     let mut adopted: BTreeSet<String> = ids.collect();
+    for chardev in &arguments.chardevs {
+        let made = server.perform(Command::ChardevAdd(chardev.clone()), Caller::CommandLine);
+        made.map_err(|error| Failure::new(format!("--chardev id={}: {error}", chardev.id)))?;
+    }
     for netdev in &arguments.netdevs {
         let made = if adopted.remove(&netdev.id) {
             server.check_adopted(netdev)

@@ -14,6 +14,7 @@ use crate::host::process::run_script;
 use crate::host::tun::{self, Queue, Refusal, Wanted};
 use crate::host::{vhost, words};
 use crate::inventory::Farewell;
+use crate::kind::bridge::prepare::by_helper;
 use crate::kind::prepare::{Descriptors, Prepared, PreparedQueue, say};
 use crate::qmp::answer::QmpError;
 
@@ -36,6 +37,12 @@ pub(in crate::kind) fn prepare(
     Ok(Prepared { farewell, poll_us, ..Prepared::netdev(queues, info) })
 }
 
+/// A netdev of one tap that somebody else has made.
+pub(in crate::kind) fn netdev(queue: Queue, info: String) -> Result<Prepared, QmpError> {
+    configure(&queue, None)?;
+    Ok(Prepared::netdev(vec![prepared_queue(queue)], info))
+}
+
 type Opened = (Vec<Queue>, String, Option<Farewell>);
 
 fn open(source: Source, descriptors: &mut dyn Descriptors) -> Result<Opened, QmpError> {
@@ -49,15 +56,20 @@ fn open(source: Source, descriptors: &mut dyn Descriptors) -> Result<Opened, Qmp
             let queues = all_given(&fds, descriptors)?;
             Ok((queues, format!("fds={}", fds.join(":")), None))
         }
-        Source::Helper { .. } => Err(QmpError::generic(
-            "tap with helper= is not compiled into this binary; make the interface first and pass fd=",
-        )),
+        Source::Helper { helper, bridge } => {
+            let queue = by_helper(&helper, &bridge)?;
+            Ok((vec![queue], format!("helper={helper}"), None))
+        }
         Source::Interface(interface) => made(interface),
     }
 }
 
 fn given(fd: &str, descriptors: &mut dyn Descriptors) -> Result<Queue, QmpError> {
-    let descriptor: OwnedFd = descriptors.take(fd)?;
+    adopted(descriptors.take(fd)?)
+}
+
+/// A tap that somebody else has made.
+pub(in crate::kind) fn adopted(descriptor: OwnedFd) -> Result<Queue, QmpError> {
     let number = descriptor.as_raw_fd();
     tun::adopt(descriptor).map_err(|errno| {
         QmpError::generic(format!("Unable to query TUNGETIFF on FD {number}: {}", words(errno)))

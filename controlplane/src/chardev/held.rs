@@ -1,0 +1,301 @@
+//! Character devices that exist, and the sockets that they own until somebody uses them.
+//!
+//! A server listens as soon as it is made, so that its clients may connect and wait; a client that is not to try
+//! again connects at once, because the command must tell if it cannot. A client that may try again does so once it is
+//! used: until then nobody would hear what it says. For the same reason `wait` does not make the command wait, which
+//! would make all other clients of this process wait with it, for as long as somebody else likes.
+//!
+//! Monitors are character devices as well, always in use: clients see them in `query-chardev`.
+
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{SocketAddrAny, SocketAddrUnix, SocketType, sockopt};
+
+use super::{Checked, Role, Socket};
+use crate::host::words;
+use crate::kind::ChardevNature;
+use crate::qmp::types::socket_address::{InetSocketAddress, SocketAddress, UnixSocketAddress};
+
+/// How long a connection over a network may take while everybody waits.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a character device has.
+#[derive(Debug)]
+pub enum Held {
+    /// Nothing, and needs nothing.
+    Null,
+    /// It listens.
+    Listener(Listener),
+    /// It is connected.
+    Connection(OwnedFd),
+    /// It will connect to this when it is used.
+    Remote(SocketAddress),
+}
+
+/// A socket that listens. Its path, if it has one, goes with it.
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    path: Option<PathBuf>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // Whoever removed it already did what we wanted.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Opens what a character device has. `given` finds the descriptor of a number or name.
+///
+/// # Errors
+/// In QEMU's words; nothing is left behind.
+pub fn open(checked: Checked, given: impl FnOnce(&str) -> Result<OwnedFd, String>) -> Result<Held, String> {
+    let Checked::Socket(Socket { address, role, nodelay }) = checked else { return Ok(Held::Null) };
+    match (address, role) {
+        (SocketAddress::Fd(fd), role) => adopt(&fd.str, given(&fd.str)?, role),
+        (address, Role::Client { reconnect_ms: Some(_) }) => Ok(Held::Remote(address)),
+        (SocketAddress::Unix(unix), Role::Server { .. }) => listen_unix(&unix),
+        (SocketAddress::Unix(unix), Role::Client { .. }) => connect_unix(&unix),
+        (SocketAddress::Inet(inet), Role::Server { .. }) => listen_inet(&inet),
+        (SocketAddress::Inet(inet), Role::Client { .. }) => connect_inet(&inet, nodelay),
+        (SocketAddress::Vsock(_), _) => Err("socket family AF_VSOCK unsupported".to_owned()),
+    }
+}
+
+impl Held {
+    /// What a vhost-user netdev must know.
+    #[must_use]
+    pub fn nature(&self) -> ChardevNature {
+        let socket = match self {
+            Held::Null => return ChardevNature::NoSocket,
+            Held::Remote(SocketAddress::Unix(_)) => return ChardevNature::UnixSocket,
+            Held::Remote(_) => return ChardevNature::OtherSocket,
+            Held::Listener(Listener { socket, .. }) | Held::Connection(socket) => socket,
+        };
+        match rustix::net::getsockname(socket).map(SocketAddrUnix::try_from) {
+            Ok(Ok(_unix)) => ChardevNature::UnixSocket,
+            Ok(Err(_)) | Err(_) => ChardevNature::OtherSocket,
+        }
+    }
+
+    /// Where it is or leads, in QEMU's words.
+    #[must_use]
+    pub fn filename(&self) -> String {
+        match self {
+            Held::Null => "null".to_owned(),
+            Held::Listener(Listener { socket, .. }) => {
+                format!("disconnected:{},server=on", local_name(socket))
+            }
+            Held::Connection(socket) => {
+                let peer = rustix::net::getpeername(socket).ok().flatten();
+                let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                let peer = peer.map_or(String::new(), |peer| format!(" <-> {peer}"));
+                format!("{}{peer}", local_name(socket))
+            }
+            Held::Remote(SocketAddress::Unix(unix)) => format!("disconnected:unix:{}", unix.path),
+            Held::Remote(SocketAddress::Inet(inet)) => {
+                format!("disconnected:tcp:{}:{}", inet.host, inet.port)
+            }
+            Held::Remote(SocketAddress::Vsock(vsock)) => {
+                format!("disconnected:vsock:{}:{}", vsock.cid, vsock.port)
+            }
+            Held::Remote(SocketAddress::Fd(fd)) => format!("disconnected:fd:{}", fd.str),
+        }
+    }
+}
+
+/// Where a socket is.
+fn local_name(socket: &OwnedFd) -> String {
+    let Ok(any) = rustix::net::getsockname(socket) else { return "unknown".to_owned() };
+    if let Ok(inet) = SocketAddr::try_from(any.clone()) {
+        return format!("tcp:{inet}");
+    }
+    format!("unix:{}", unix_name(any))
+}
+
+fn unix_name(any: SocketAddrAny) -> String {
+    let unix = SocketAddrUnix::try_from(any).ok();
+    let name = |unix: &SocketAddrUnix| unix.path_bytes().or(unix.abstract_name()).map(<[u8]>::to_vec);
+    String::from_utf8_lossy(&unix.as_ref().and_then(name).unwrap_or_default()).into_owned()
+}
+
+fn adopt(name: &str, socket: OwnedFd, role: Role) -> Result<Held, String> {
+    if sockopt::socket_type(&socket) != Ok(SocketType::STREAM) {
+        return Err(format!("File descriptor '{name}' is not a socket"));
+    }
+    match role {
+        Role::Client { .. } => Ok(Held::Connection(socket)),
+        Role::Server { .. } => {
+            let failed = |errno| format!("Failed to listen on fd socket: {}", words(errno));
+            rustix::net::listen(&socket, 1).map_err(failed)?;
+            Ok(Held::Listener(Listener { socket, path: None }))
+        }
+    }
+}
+
+fn unix_address(unix: &UnixSocketAddress) -> Result<UnixAddr, String> {
+    /// One byte of the address is the zero in front of the name.
+    const NAME_MAX_BYTES: usize = 107;
+    let too_long = |_error| format!("UNIX socket path '{}' is too long", unix.path);
+    if unix.is_abstract != Some(true) {
+        return UnixAddr::from_pathname(&unix.path).map_err(too_long);
+    }
+    let mut name = unix.path.clone().into_bytes();
+    if unix.tight == Some(false) && name.len() < NAME_MAX_BYTES {
+        name.resize(NAME_MAX_BYTES, 0);
+    }
+    UnixAddr::from_abstract_name(name).map_err(too_long)
+}
+
+fn listen_unix(unix: &UnixSocketAddress) -> Result<Held, String> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let address = unix_address(unix)?;
+    let path = address.as_pathname().map(PathBuf::from);
+    // A socket that somebody left there is removed, as QEMU does; anything else is not ours to remove.
+    if let Some(path) = &path
+        && path.symlink_metadata().is_ok_and(|file| file.file_type().is_socket())
+    {
+        // If it fails, so does the binding, which says why.
+        let _ = std::fs::remove_file(path);
+    }
+    let failed = |error| format!("Failed to bind socket to {}: {}", unix.path, reason(&error));
+    let socket = UnixListener::bind_addr(&address).map_err(failed)?;
+    Ok(Held::Listener(Listener { socket: socket.into(), path }))
+}
+
+fn connect_unix(unix: &UnixSocketAddress) -> Result<Held, String> {
+    let failed = |error| format!("Failed to connect to '{}': {}", unix.path, reason(&error));
+    let socket = UnixStream::connect_addr(&unix_address(unix)?).map_err(failed)?;
+    Ok(Held::Connection(socket.into()))
+}
+
+fn listen_inet(inet: &InetSocketAddress) -> Result<Held, String> {
+    let mut last = Errno::ADDRNOTAVAIL.into();
+    for address in inet_addresses(inet, "::")? {
+        for port in address.port()..=inet.to.unwrap_or(address.port()).max(address.port()) {
+            match TcpListener::bind((address.ip(), port)) {
+                Ok(socket) => return Ok(Held::Listener(Listener { socket: socket.into(), path: None })),
+                Err(error) => last = error,
+            }
+        }
+    }
+    let doing = match last.kind() {
+        std::io::ErrorKind::AddrInUse => "Failed to find an available port",
+        _other => "Failed to bind socket",
+    };
+    Err(format!("{doing}: {}", reason(&last)))
+}
+
+fn connect_inet(inet: &InetSocketAddress, nodelay: bool) -> Result<Held, String> {
+    let mut last = Errno::ADDRNOTAVAIL.into();
+    for address in inet_addresses(inet, "localhost")? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(socket) => {
+                // One that goes on to delay still works.
+                let _ = socket.set_nodelay(nodelay);
+                return Ok(Held::Connection(socket.into()));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(format!("Failed to connect to '{}:{}': {}", inet.host, inet.port, reason(&last)))
+}
+
+fn inet_addresses(inet: &InetSocketAddress, unnamed: &str) -> Result<Vec<SocketAddr>, String> {
+    if (inet.ipv4, inet.ipv6) == (Some(false), Some(false)) {
+        return Err("Cannot disable IPv4 and IPv6 at same time".to_owned());
+    }
+    let host = if inet.host.is_empty() { unnamed } else { &inet.host };
+    let unresolved = |why: &str| format!("address resolution failed for {host}:{}: {why}", inet.port);
+    let port: u16 =
+        inet.port.parse().map_err(|_name| unresolved("Servname not supported for ai_socktype"))?;
+    let found = (host, port).to_socket_addrs().map_err(|error| {
+        let text = error.to_string();
+        unresolved(text.strip_prefix("failed to lookup address information: ").unwrap_or(&text))
+    })?;
+    // A family that is asked for is taken alone; one that is refused leaves the other.
+    let both = inet.ipv4 == inet.ipv6;
+    let v4_only = inet.ipv4 == Some(true) || inet.ipv6 == Some(false);
+    let is_wanted = |address: IpAddr| both || address.is_ipv4() == v4_only;
+    Ok(found.filter(|address| is_wanted(address.ip())).collect())
+}
+
+/// What the kernel said.
+fn reason(error: &std::io::Error) -> String {
+    Errno::from_io_error(error).map_or_else(|| error.to_string(), words)
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+    use crate::qmp::types::chardev::ChardevAdd;
+
+    fn opened(text: &str) -> Result<Held, String> {
+        let checked = ChardevAdd::from_option(text).unwrap().check().unwrap();
+        open(checked, |_name| Ok(std::fs::File::open("/dev/null").unwrap().into()))
+    }
+
+    #[test]
+    fn a_server_listens_as_long_as_it_exists() {
+        let path = std::env::temp_dir().join(format!("framewire-chardev-{}", std::process::id()));
+        let text = format!("socket,id=c,path={},server=on", path.display());
+        let first = opened(&text).unwrap();
+        // What a killed server has left behind does not disturb the next.
+        std::mem::forget(first);
+        let server = opened(&text).unwrap();
+        assert_eq!(server.filename(), format!("disconnected:unix:{},server=on", path.display()));
+        assert_eq!(server.nature(), ChardevNature::UnixSocket);
+        let client = opened(&format!("socket,id=d,path={}", path.display())).unwrap();
+        assert_eq!((client.filename(), client.nature()), ("unix:".to_owned(), ChardevNature::UnixSocket));
+        drop(server);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_server_of_a_network_says_which_port_it_got() {
+        let server = opened("socket,id=c,host=127.0.0.1,port=0,server=on").unwrap();
+        let name = server.filename();
+        let port = name.strip_prefix("disconnected:tcp:127.0.0.1:").unwrap().strip_suffix(",server=on");
+        let port: u16 = port.unwrap().parse().unwrap();
+        assert_ne!(port, 0);
+        assert_eq!(server.nature(), ChardevNature::OtherSocket);
+        let taken = opened(&format!("socket,id=d,host=127.0.0.1,port={port},server=on")).unwrap_err();
+        assert_eq!(taken, "Failed to find an available port: Address already in use");
+        let client = opened(&format!("socket,id=e,host=127.0.0.1,port={port}")).unwrap();
+        assert!(client.filename().ends_with(&format!(" <-> 127.0.0.1:{port}")), "{}", client.filename());
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_refused_in_words() {
+        for (text, wanted) in [
+            ("socket,id=c,path=/nowhere/x", "Failed to connect to '/nowhere/x': No such file or directory"),
+            (
+                "socket,id=c,path=/nowhere/x,server=on",
+                "Failed to bind socket to /nowhere/x: No such file or directory",
+            ),
+            ("socket,id=c,fd=9", "File descriptor '9' is not a socket"),
+            (
+                "socket,id=c,host=127.0.0.1,port=x",
+                "address resolution failed for 127.0.0.1:x: Servname not supported for ai_socktype",
+            ),
+        ] {
+            assert_eq!(opened(text).unwrap_err(), wanted);
+        }
+    }
+
+    #[test]
+    fn a_client_that_may_try_again_need_not_succeed_at_once() {
+        let client = opened("socket,id=c,path=/nowhere/x,reconnect=1").unwrap();
+        assert_eq!(client.filename(), "disconnected:unix:/nowhere/x");
+        assert_eq!(opened("null,id=c").unwrap().nature(), ChardevNature::NoSocket);
+    }
+}
