@@ -188,10 +188,8 @@ fn listen_inet(inet: &InetSocketAddress) -> Result<Held, String> {
             }
         }
     }
-    let doing = match last.kind() {
-        std::io::ErrorKind::AddrInUse => "Failed to find an available port",
-        _other => "Failed to bind socket",
-    };
+    let all_taken = last.kind() == std::io::ErrorKind::AddrInUse;
+    let doing = if all_taken { "Failed to find an available port" } else { "Failed to bind socket" };
     Err(format!("{doing}: {}", reason(&last)))
 }
 

@@ -109,6 +109,8 @@ class Runner:
         if self.args.socket:
             return self.run_on(self.args.socket, None, vector, tmp, shared=True)
         if self.args.fresh == "vector" or vector.get("own_server"):
+            # What is left when this server has ended is looked for among all children: no other may run.
+            self.end()
             server = self.start(vector)
             wrong = self.run_on(server.sock, server, vector, tmp, shared=False)
             return wrong_end(wrong, server)
@@ -131,6 +133,7 @@ class Runner:
     def end(self):
         if self.server:
             self.server.stop()
+        self.server = None
 
 
 def wrong_end(wrong, server):

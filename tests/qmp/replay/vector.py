@@ -235,6 +235,22 @@ def clean_up(vector, session):
             session.command(command)
         except (Mismatch, Closed, OSError):
             return
+    clean_up_process(vector, session)
+
+
+def clean_up_process(vector, session):
+    """What outlives a vector without being made by one command: a running machine, descriptor sets."""
+    text = json.dumps(vector)
+    try:
+        if '"add-fd"' in text:
+            # While no machine runs, a removed descriptor stays listed.
+            session.command({"execute": "cont"})
+            for fdset in session.command({"execute": "query-fdsets"})["return"]:
+                session.command({"execute": "remove-fd", "arguments": {"fdset-id": fdset["fdset-id"]}})
+        if '"add-fd"' in text or '"cont"' in text:
+            session.command({"execute": "stop"})
+    except (Mismatch, Closed, OSError, KeyError, TypeError):
+        return
 
 
 def run_vector(vector, qmp_path, tmp, alive=None, scale=1.0, settle=0.06, shared=False):
