@@ -19,6 +19,7 @@ const DEFAULT: &[&str] = &[
     "dgram-inet",
     "dgram-unix",
     "tap:tcp",
+    "tap:tcp:free",
     "multiqueue",
     "idle",
     "tap:wake",
@@ -33,7 +34,7 @@ const DEFAULT: &[&str] = &[
 ];
 
 /// The cases that `words` select, in their order: `KIND`, `KIND:SIZE`, `KIND:SIZE:gso`, `KIND:rtt`, `KIND:wake`,
-/// `KIND:add`, `KIND:reconfigure`, `KIND:kill`, `tap:tcp`, `multiqueue`, `idle`. A kind alone stands for its rates at 64 and
+/// `KIND:add`, `KIND:reconfigure`, `KIND:kill`, `tap:tcp`, `tap:tcp:free`, `multiqueue`, `idle`. A kind alone stands for its rates at 64 and
 /// 1500 bytes and its round trip.
 ///
 /// # Errors
@@ -54,7 +55,8 @@ fn selected(word: &str) -> Result<Vec<Box<dyn Case>>> {
     match word {
         "idle" => return Ok(vec![Box::new(Idle)]),
         "multiqueue" => return Ok(vec![Box::new(Multiqueue)]),
-        "tap:tcp" => return Ok(vec![Box::new(Tcp)]),
+        "tap:tcp" => return Ok(vec![Box::new(Tcp { free: false })]),
+        "tap:tcp:free" => return Ok(vec![Box::new(Tcp { free: true })]),
         _ => {}
     }
     let parts: Vec<&str> = word.split(':').collect();

@@ -136,6 +136,14 @@ impl Device {
         }
     }
 
+    /// The mean size of the frames that it has received so far: only Framewire tells.
+    pub fn mean_frame_bytes(&mut self) -> Option<u64> {
+        match self.product {
+            Product::Qemu => None,
+            Product::Framewire => self.qmp.received().and_then(|(frames, bytes)| bytes.checked_div(frames)),
+        }
+    }
+
     /// What it says it has dropped, by port and reason: only Framewire does.
     pub fn drops(&mut self) -> Option<serde_json::Value> {
         match self.product {

@@ -67,6 +67,14 @@ impl Qmp {
         Some(Duration::from_nanos(spun?.iter().sum()))
     }
 
+    /// Frames and bytes that Framewire's ports have received so far; `None` if it does not tell.
+    pub fn received(&mut self) -> Option<(u64, u64)> {
+        let status = self.execute("x-query-status", &json!({})).ok()?;
+        let ports = status.get("ports")?.as_array()?;
+        let sum = |counter| ports.iter().filter_map(|port: &Value| port.get(counter)?.as_u64()).sum();
+        Some((sum("received-frames"), sum("received-bytes")))
+    }
+
     /// What Framewire's ports have dropped, by port and reason; `None` if it does not tell.
     pub fn drops(&mut self) -> Option<Value> {
         let status = self.execute("x-query-status", &json!({})).ok()?;

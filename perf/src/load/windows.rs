@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::host::schedule::Snapshot;
+use crate::host::schedule::{Snapshot, Stolen};
 
 const LENGTH: Duration = Duration::from_millis(250);
-/// A window is clean if every watched thread waited for less than this share of it.
+/// A window is clean if every watched thread waited for less than this share of it, and the host took less of any
+/// processor.
 const WAITED_SHARE_MAX: f64 = 0.03;
 
 /// One window.
@@ -13,7 +14,7 @@ const WAITED_SHARE_MAX: f64 = 0.03;
 pub struct Window {
     /// Frames a second.
     pub rate: f64,
-    /// The largest share of it that a watched thread waited for a core.
+    /// The largest share of it that a watched thread waited for a core, or that the host took of one.
     pub waited_share: f64,
 }
 
@@ -31,6 +32,7 @@ pub(super) struct Windows {
     begun: Instant,
     frames: u64,
     snapshot: Snapshot,
+    stolen: Stolen,
     done: Vec<Window>,
 }
 
@@ -39,7 +41,7 @@ impl Windows {
     pub(super) fn new(watched: &[u32], now: Instant, frames: u64) -> Self {
         let watched = watched.to_vec();
         let snapshot = Snapshot::take(&watched);
-        Windows { watched, begun: now, frames, snapshot, done: Vec::new() }
+        Windows { watched, begun: now, frames, snapshot, stolen: Stolen::take(), done: Vec::new() }
     }
 
     /// Called in every turn; closes the window when it is over.
@@ -49,13 +51,15 @@ impl Windows {
             return;
         }
         let snapshot = Snapshot::take(&self.watched);
-        let waited = snapshot.since(&self.snapshot).waited;
+        let stolen = Stolen::take();
+        let waited = snapshot.since(&self.snapshot).waited.max(stolen.since(&self.stolen));
         let seconds = length.as_secs_f64();
         self.done.push(Window {
             rate: (frames - self.frames) as f64 / seconds,
             waited_share: waited.as_secs_f64() / seconds,
         });
-        (self.begun, self.frames, self.snapshot) = (now, frames, snapshot);
+        (self.begun, self.frames) = (now, frames);
+        (self.snapshot, self.stolen) = (snapshot, stolen);
     }
 
     pub(super) fn finish(self) -> Vec<Window> {
