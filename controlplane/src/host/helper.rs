@@ -150,7 +150,7 @@ mod test {
     fn a_blank_makes_it_a_command_line() {
         assert_eq!(words("/h"), r#""/h" "--use-vnet" "--fd=9" "--br=br7""#);
         assert_eq!(words("/h -x"), r#""/bin/sh" "-c" "/h -x --use-vnet --fd=9 --br=br7""#);
-        assert_eq!(words("/h\t--br=b"), "\"/bin/sh\" \"-c\" \"/h\t--br=b --use-vnet --fd=9\"");
+        assert_eq!(words("/h\t--br=b"), "\"/bin/sh\" \"-c\" \"/h\\t--br=b --use-vnet --fd=9\"");
     }
 
     #[test]

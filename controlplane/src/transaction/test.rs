@@ -8,6 +8,7 @@ use framewire_shared::driver::DriverOptions;
 use framewire_shared::handover::{self, Build, Message, Step, Welcome};
 use framewire_shared::region::{Mapping, Status};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::pipe::PipeFlags;
 
 use super::*;
 use crate::dataplane::Attached;
@@ -54,7 +55,7 @@ impl Stage {
         let port = next.add(new).unwrap();
         let (mut kept, mut others) = (Vec::new(), Vec::new());
         for queue in &port.queues {
-            let (reader, writer) = rustix::pipe::pipe().unwrap();
+            let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
             let options = DriverOptions::Null;
             let (queue, counter_slot) = (queue.key, queue.counter_slot);
             let build = Build { queue, counter_slot, counters_go_on: false, options };
@@ -121,7 +122,17 @@ fn answer(message: Message) -> Message {
 
 fn is_closed_elsewhere(reader: &OwnedFd) -> bool {
     rustix::io::ioctl_fionbio(reader, true).unwrap();
-    rustix::io::read(reader, &mut [0_u8; 1]) == Ok(0)
+    // A child that another test forks holds everything until it executes its program.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(1);
+    loop {
+        if rustix::io::read(reader, &mut [0_u8; 1]) == Ok(0) {
+            return true;
+        }
+        if std::time::Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }
 
 #[test]
@@ -141,7 +152,7 @@ fn accepted_change_is_in_the_inventory_the_file_and_the_vault() {
 #[test]
 fn queue_that_the_inventory_does_not_know_is_let_go_of() {
     let mut stage = Stage::new("unknown");
-    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
     let build = Build { queue: 9, counter_slot: 0, counters_go_on: false, options: DriverOptions::Null };
     stage.network.vault.keep([Kept { build, descriptors: vec![writer] }]);
     // As after an adoption: the same inventory is published once more.
