@@ -190,13 +190,6 @@ impl Network {
         self.supervisor.equipment().take_happenings()
     }
 
-    /// What is done when there is nothing else to do.
-    pub fn tidy_up(&mut self) {
-        if let Err(error) = self.file.mirror(&self.inventory) {
-            log::error!("inventory: {error}");
-        }
-    }
-
     /// Ends the data plane and removes what a next control plane would look for.
     pub fn end(mut self) {
         self.supervisor.end();

@@ -58,9 +58,6 @@ impl Loop {
         let mut events = Events::with_capacity(64);
         while !self.server.is_ending {
             self.watch_data_plane()?;
-            if !self.server.monitors.is_busy() {
-                self.server.network.tidy_up();
-            }
             match self.poll.poll(&mut events, self.patience()) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 Ok(()) | Err(_) => {}

@@ -7,7 +7,7 @@
 //!    and is not in it is retired, what is in it and was not built is dropped, so being killed between any two
 //!    steps leaves no contradiction.
 //! 4. The plan is published, and in effect when the foreman has quiesced.
-//! 5. The vault lets go of what is not carried any more.
+//! 5. The vault lets go of what is not carried any more, and the inventory is mirrored.
 //!
 //! A data plane that dies over a change is replaced, and the next one begins with the change already made. If
 //! that one dies too, the change is what kills them: it is taken back.
@@ -100,6 +100,10 @@ impl Network {
         self.inventory = next;
         self.vault.keep(new);
         self.forget_the_unknown();
+        // The change is in effect, and written down once: that a second time fails is no reason to take it back.
+        if let Err(error) = self.file.mirror() {
+            log::error!("inventory: {error}");
+        }
     }
 
     /// Lets go of the queues that no port has.

@@ -6,13 +6,14 @@
 //! half-written file is indistinguishable from a foreign one. A journal: replaying needs the code of every
 //! command for ever.
 //!
-//! **Chosen.** Two files, written alternately and whole, each with a generation and a checksum in its first
-//! line. A torn one does not check; the other is then the last whole one. When there is time, the older one is
-//! brought up to date ([`InventoryFile::mirror`]), so that even a file that was torn later costs nothing. Nothing is
-//! synced: the directory is `/run`, which lives as long as the processes do.
+//! **Chosen.** Two files, written alternately and whole, each with a generation, its length and a checksum in its
+//! first line. A torn one does not check; the other is then the last whole one. A change is saved before it is
+//! carried out, and mirrored to the other file before it is answered ([`InventoryFile::mirror`]), so what was answered
+//! survives the loss of either. Nothing is synced: the directory is `/run`, which lives as long as the processes do.
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Inventory, json};
@@ -24,8 +25,8 @@ const MAGIC: &str = "framewire-inventory-1";
 pub struct InventoryFile {
     directory: PathBuf,
     generation: u64,
-    /// Both files hold the same.
-    is_mirrored: bool,
+    /// What was saved and not mirrored yet.
+    unmirrored: Option<String>,
 }
 
 impl InventoryFile {
@@ -35,7 +36,7 @@ impl InventoryFile {
         let last =
             (0..2).filter_map(|at| read(&path(directory, at))).max_by_key(|(generation, _)| *generation);
         let generation = last.as_ref().map_or(0, |(generation, _inventory)| *generation);
-        let file = InventoryFile { directory: directory.to_owned(), generation, is_mirrored: false };
+        let file = InventoryFile { directory: directory.to_owned(), generation, unmirrored: None };
         (file, last.map(|(_generation, inventory)| inventory))
     }
 
@@ -44,21 +45,24 @@ impl InventoryFile {
     /// # Errors
     /// As the file system says; the last one is untouched.
     pub fn save(&mut self, inventory: &Inventory) -> io::Result<()> {
-        let generation = self.generation + 1;
-        fs::write(path(&self.directory, generation), encode(generation, inventory))?;
-        (self.generation, self.is_mirrored) = (generation, false);
+        let body = json::to_json(inventory).to_string();
+        self.write(&body)?;
+        self.unmirrored = Some(body);
         Ok(())
     }
 
-    /// Writes what was saved last to the other file as well, if it is not there.
+    /// Writes what was saved last to the other file as well.
     ///
     /// # Errors
     /// As the file system says.
-    pub fn mirror(&mut self, inventory: &Inventory) -> io::Result<()> {
-        if !self.is_mirrored {
-            self.save(inventory)?;
-            self.is_mirrored = true;
-        }
+    pub fn mirror(&mut self) -> io::Result<()> {
+        self.unmirrored.take().map_or(Ok(()), |body| self.write(&body))
+    }
+
+    fn write(&mut self, body: &str) -> io::Result<()> {
+        let generation = self.generation + 1;
+        overwrite(&path(&self.directory, generation), encode(generation, body).as_bytes())?;
+        self.generation = generation;
         Ok(())
     }
 
@@ -75,9 +79,16 @@ fn path(directory: &Path, generation: u64) -> PathBuf {
     directory.join(format!("inventory.{}", generation % 2))
 }
 
-fn encode(generation: u64, inventory: &Inventory) -> String {
-    let body = json::to_json(inventory).to_string();
-    format!("{MAGIC} {generation} {:016x}\n{body}", checksum(generation, body.as_bytes()))
+/// In place, and cut to length afterwards: a small file is whole at every moment.
+fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.set_len(bytes.len() as u64)
+}
+
+fn encode(generation: u64, body: &str) -> String {
+    format!("{MAGIC} {generation} {} {:016x}\n{body}", body.len(), checksum(generation, body.as_bytes()))
 }
 
 fn read(path: &Path) -> Option<(u64, Inventory)> {
@@ -90,9 +101,11 @@ fn read(path: &Path) -> Option<(u64, Inventory)> {
 }
 
 fn decode(text: &str) -> Option<(u64, Inventory)> {
-    let (head, body) = text.split_once('\n')?;
-    let [magic, generation, sum] = head.split(' ').collect::<Vec<_>>()[..] else { return None };
+    let (head, rest) = text.split_once('\n')?;
+    let [magic, generation, bytes, sum] = head.split(' ').collect::<Vec<_>>()[..] else { return None };
     let generation: u64 = generation.parse().ok()?;
+    // What is behind it is of an older and longer one.
+    let body = rest.get(..bytes.parse().ok()?)?;
     let sum = u64::from_str_radix(sum, 16).ok()?;
     if magic != MAGIC || sum != checksum(generation, body.as_bytes()) {
         return None;
@@ -141,13 +154,19 @@ mod test {
     }
 
     #[test]
+    fn remains_of_a_longer_one_are_ignored() {
+        let text = encode(3, &json::to_json(&sample()).to_string()) + "}]}";
+        assert_eq!(decode(&text), Some((3, sample())));
+    }
+
+    #[test]
     fn mirrored_inventory_survives_the_loss_of_either_file() {
         let directory = directory("mirrored");
         let (mut file, _nothing) = InventoryFile::open(&directory);
         file.save(&Inventory::default()).unwrap();
         for lost in [1, 2] {
             file.save(&sample()).unwrap();
-            file.mirror(&sample()).unwrap();
+            file.mirror().unwrap();
             fs::write(path(&directory, lost), "framewire").unwrap();
             assert_eq!(InventoryFile::open(&directory).1, Some(sample()));
         }
