@@ -15,7 +15,7 @@ use crate::packet::PacketSocket;
 const STRAGGLERS: Duration = Duration::from_millis(500);
 
 /// After so long without an arrival, the frames that are missing are not waited for any more.
-const GIVE_UP: Duration = Duration::from_millis(500);
+const GIVE_UP: Duration = Duration::from_secs(5);
 
 /// How long a sender waits before it looks again whether frames have arrived.
 const PAUSE: Duration = Duration::from_micros(20);
@@ -165,6 +165,7 @@ impl<'a> Pacer<'a> {
             self.seen = (arrived, Instant::now());
         } else if self.seen.1.elapsed() > GIVE_UP {
             self.given_up = sent.saturating_sub(arrived);
+            self.seen.1 = Instant::now();
         }
         sent.saturating_sub(arrived + self.given_up)
     }
