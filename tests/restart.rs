@@ -15,7 +15,7 @@ use framewire_tests::process::Process;
 use framewire_tests::programs;
 use framewire_tests::scratch::Scratch;
 use framewire_tests::wait::{PATIENCE, wait_until};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const KILLS: usize = 10;
 /// For how long frames may stand still when a data plane is replaced.
@@ -233,17 +233,21 @@ fn expect_ports_to_be_interfaces(framewire: &mut Framewire) {
     }
 }
 
+/// Killed in the middle of writing: the command that was not answered is as if it had never been sent.
 #[test]
 fn torn_inventory_is_noticed_and_the_last_whole_one_used() {
     need!(root, tun);
     let (bench, a, b) = cable();
     let Bench { mut framewire, mut qmp, .. } = bench;
     for cut in [1, 40, 200] {
-        // The command that the kill interrupts. It is then as if it had never been sent.
-        let torn = json!({ "type": "tap", "id": "c", "ifname": "c", "script": "no", "downscript": "no" });
-        qmp.command("netdev_add", torn);
+        let older = newest_inventory(&framewire.runtime_dir());
+        let before = std::fs::read(&older).expect("it is there");
+        qmp.command("netdev_add", third_tap());
         framewire.kill_control();
-        tear_newest_inventory(&framewire.runtime_dir(), cut);
+        // The change was written to the one file, and then to the other: back to the middle of the first.
+        let newer = newest_inventory(&framewire.runtime_dir());
+        std::fs::write(&newer, before).expect("it can be written");
+        tear(&newest_inventory(&framewire.runtime_dir()), cut);
         framewire.restart_control();
         a.send(&framewire_tests::frames::numbered(cut, 60));
         b.expect(&framewire_tests::frames::numbered(cut, 60));
@@ -253,14 +257,39 @@ fn torn_inventory_is_noticed_and_the_last_whole_one_used() {
     }
 }
 
-/// What a kill in the middle of writing would leave: the newer file, cut off.
-fn tear_newest_inventory(runtime_dir: &Path, cut: u32) {
+#[test]
+fn what_was_answered_survives_the_loss_of_the_newest_inventory() {
+    need!(root, tun);
+    let (bench, _a, _b) = cable();
+    let Bench { mut framewire, mut qmp, .. } = bench;
+    for cut in [1, 40, 200] {
+        qmp.command("netdev_add", third_tap());
+        framewire.kill_control();
+        tear(&newest_inventory(&framewire.runtime_dir()), cut);
+        framewire.restart_control();
+        assert_eq!(framewire.home().interfaces(), ["a", "b", "c"]);
+        expect_ports_to_be_interfaces(&mut framewire);
+        qmp = framewire.qmp();
+        qmp.command("netdev_del", json!({ "id": "c" }));
+    }
+}
+
+fn third_tap() -> Value {
+    json!({ "type": "tap", "id": "c", "ifname": "c", "script": "no", "downscript": "no" })
+}
+
+/// The file that was written last.
+fn newest_inventory(runtime_dir: &Path) -> PathBuf {
     let files = ["inventory.0", "inventory.1"].map(|name| runtime_dir.join(name));
     let generation = |file: &PathBuf| -> Option<u64> {
         std::fs::read_to_string(file).ok()?.split(' ').nth(1)?.parse().ok()
     };
-    let newest = files.iter().max_by_key(|file| generation(file)).expect("there are two");
-    let file = std::fs::File::options().write(true).open(newest).expect("it can be opened");
+    files.into_iter().max_by_key(generation).expect("there are two")
+}
+
+/// What a kill in the middle of writing leaves.
+fn tear(file: &Path, cut: u32) {
+    let file = std::fs::File::options().write(true).open(file).expect("it can be opened");
     let length = file.metadata().expect("it is open").len();
     file.set_len(length.saturating_sub(u64::from(cut))).expect("it can be cut");
 }

@@ -192,8 +192,21 @@ impl Network {
 
     /// Ends the data plane and removes what a next control plane would look for.
     pub fn end(mut self) {
+        self.withdraw();
         self.supervisor.end();
         self.file.remove();
+    }
+
+    /// Has the data plane close every queue. Of a process that has ended, the kernel lets go of what its rings watched
+    /// only some time later, and an interface would be there for as long.
+    fn withdraw(&self) {
+        let Some(attached) = self.supervisor.running() else { return };
+        let nothing = planner::plan(&Inventory::default(), self.settings()).sections;
+        let deadline = Instant::now() + ANSWER_MAX;
+        let withdrawn = attached.publish(self.supervisor.equipment(), nothing, &self.published, deadline);
+        if let Err(trouble) = withdrawn {
+            log::warn!("data plane: {trouble}; it is ended as it is");
+        }
     }
 
     pub(crate) fn settings(&self) -> Settings {
