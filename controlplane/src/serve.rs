@@ -128,6 +128,8 @@ impl Server {
         match happening.kind {
             HappeningKind::PeerGone => self.reach.hurry(happening.queue),
             HappeningKind::QueueFailed => self.queue_failed(happening),
+            // No NIC is made yet, so no guest is there to do any of this.
+            HappeningKind::GuestFault | HappeningKind::SessionFeatures | HappeningKind::SessionEnded => {}
         }
     }
 

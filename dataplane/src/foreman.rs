@@ -134,6 +134,12 @@ impl Foreman {
                 send(control, &Message::Discarded(key), &[])
             }
             Message::Recall => self.recall(control),
+            Message::Serve(serve) => {
+                // The conversation with a front end is not there yet.
+                send(control, &Message::Failed(serve.session, Step::Session, libc::EOPNOTSUPP), &[])
+            }
+            Message::Part(session) => send(control, &Message::Parted(session), &[]),
+            Message::Announce(queue, _address) => send(control, &Message::Announced(queue), &[]),
             Message::End => std::process::exit(0),
             Message::Welcome(_)
             | Message::Ready(_)
@@ -141,7 +147,10 @@ impl Foreman {
             | Message::Built(_)
             | Message::Failed(..)
             | Message::Discarded(_)
-            | Message::Recalled(_) => Err(HandoverError::Malformed),
+            | Message::Recalled(_)
+            | Message::Serving(_)
+            | Message::Parted(_)
+            | Message::Announced(_) => Err(HandoverError::Malformed),
         }
     }
 

@@ -12,11 +12,20 @@
 //!                                            ←   Built | Failed
 //!   Discard  (a queue that no plan mentions) →
 //!                                            ←   Discarded
+//!   Serve    (a NIC, its front end's connection) →
+//!                                            ←   Serving | Failed
+//!   Part     (a session that is to end)      →
+//!                                            ←   Parted
+//!   Announce (a queue, an address)           →
+//!                                            ←   Announced
 //! ```
+//!
+//! What a session is, [`crate::session`] says.
 //!
 //! A control plane that starts beside a data plane which already runs, because the one before was killed,
 //! connects to the listener instead and begins with `Recall`: it gets the same `Welcome` back, with the
-//! same descriptors, then every `Build` that is in effect with its own, and `Recalled` with their number.
+//! same descriptors, then every `Build` and then every `Serve` that is in effect with their own, and
+//! `Recalled` with the number of both.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -30,6 +39,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::driver::DriverOptions;
 use crate::limits::{HANDOVER_BYTES_MAX, HANDOVER_DESCRIPTORS_MAX, WORKERS_MAX};
+use crate::session::Serve;
 
 /// No processor in particular.
 pub const ANY_CPU: u16 = u16::MAX;
@@ -92,11 +102,14 @@ pub enum Step {
     Isolation = 5,
     /// Building a queue.
     Queue = 6,
+    /// Taking up a session.
+    Session = 7,
 }
 
 impl Step {
     fn from_number(number: u32) -> Option<Self> {
-        [Step::Regions, Step::Uring, Step::Thread, Step::Memory, Step::Isolation, Step::Queue]
+        use Step::{Isolation, Memory, Queue, Regions, Session, Thread, Uring};
+        [Regions, Uring, Thread, Memory, Isolation, Queue, Session]
             .into_iter()
             .find(|step| *step as u32 == number)
     }
@@ -125,7 +138,7 @@ pub enum Message {
     Build(Build),
     /// The queue exists; a plan may mention it.
     Built(u64),
-    /// The queue could not be built; its descriptors are closed.
+    /// The queue could not be built, or the session not be taken up; its descriptors are closed.
     Failed(u64, Step, i32),
     /// Give up a queue that no plan mentions.
     Discard(u64),
@@ -133,8 +146,20 @@ pub enum Message {
     Discarded(u64),
     /// Send everything back that a new control plane needs.
     Recall,
-    /// That was all: so many queues.
+    /// That was all: so many queues and sessions.
     Recalled(u32),
+    /// See [`crate::session`].
+    Serve(Serve),
+    /// The session has begun, or goes on.
+    Serving(u64),
+    /// End a session.
+    Part(u64),
+    /// It is ended, or there was none; its descriptors are closed.
+    Parted(u64),
+    /// Let the network hear an address as if the guest had sent it: see [`crate::session`].
+    Announce(u64, [u8; 6]),
+    /// It is on its way.
+    Announced(u64),
     /// End, with everything: the control plane ends on purpose. There is no answer.
     End,
 }
@@ -164,6 +189,12 @@ const DISCARDED: u32 = 8;
 const RECALL: u32 = 9;
 const RECALLED: u32 = 10;
 const END: u32 = 11;
+const SERVE: u32 = 12;
+const SERVING: u32 = 13;
+const PART: u32 = 14;
+const PARTED: u32 = 15;
+const ANNOUNCE: u32 = 16;
+const ANNOUNCED: u32 = 17;
 
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -179,6 +210,14 @@ struct FailureRecord {
     queue: u64,
     step: u32,
     errno: i32,
+}
+
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
+struct AnnounceRecord {
+    queue: u64,
+    address: [u8; 6],
+    reserved: [u8; 2],
 }
 
 impl Message {
@@ -199,6 +238,15 @@ impl Message {
             Message::Recall => (RECALL, Vec::new()),
             Message::End => (END, Vec::new()),
             Message::Recalled(count) => (RECALLED, count.as_bytes().to_vec()),
+            Message::Serve(serve) => (SERVE, serve.as_bytes().to_vec()),
+            Message::Serving(session) => (SERVING, session.as_bytes().to_vec()),
+            Message::Part(session) => (PART, session.as_bytes().to_vec()),
+            Message::Parted(session) => (PARTED, session.as_bytes().to_vec()),
+            Message::Announce(queue, address) => {
+                let record = AnnounceRecord { queue: *queue, address: *address, reserved: [0; 2] };
+                (ANNOUNCE, record.as_bytes().to_vec())
+            }
+            Message::Announced(queue) => (ANNOUNCED, queue.as_bytes().to_vec()),
         };
         [&number.to_ne_bytes(), &record[..]].concat()
     }
@@ -221,6 +269,15 @@ impl Message {
             RECALL if record.is_empty() => Message::Recall,
             END if record.is_empty() => Message::End,
             RECALLED => Message::Recalled(read(record)?),
+            SERVE => Message::Serve(read(record)?),
+            SERVING => Message::Serving(read(record)?),
+            PART => Message::Part(read(record)?),
+            PARTED => Message::Parted(read(record)?),
+            ANNOUNCE => {
+                let AnnounceRecord { queue, address, reserved: _ } = read(record)?;
+                Message::Announce(queue, address)
+            }
+            ANNOUNCED => Message::Announced(read(record)?),
             _other => return None,
         })
     }
@@ -335,6 +392,8 @@ mod tests {
 
     #[test]
     fn messages_come_back_as_sent() {
+        let mut serve = Serve::new(7, 9, 2, 1 << 32);
+        (serve.mtu, serve.mac) = (9000, [2, 0, 0, 0, 0, 1]);
         for message in [
             Message::Welcome(Welcome::new(&[0, 1, ANY_CPU])),
             Message::Ready(Walls { network_namespace: 1, mount_namespace: 0 }),
@@ -347,6 +406,12 @@ mod tests {
             Message::Recall,
             Message::Recalled(2),
             Message::End,
+            Message::Serve(serve),
+            Message::Serving(7),
+            Message::Part(7),
+            Message::Parted(7),
+            Message::Announce(9, [2, 0, 0, 0, 0, 1]),
+            Message::Announced(9),
         ] {
             assert_eq!(Message::from_bytes(&message.to_bytes()), Some(message));
         }

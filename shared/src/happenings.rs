@@ -21,11 +21,21 @@ pub enum HappeningKind {
     /// Nobody takes what a queue sends: its socket's peer has ended. `detail` is the errno. Told again while
     /// frames are lost to it, but not for each of them.
     PeerGone = 2,
+    /// A guest broke its rings' rules, and the data plane has given them up. `detail` says how.
+    GuestFault = 3,
+    /// A guest's driver has agreed on features. `queue` is the session, `detail` the features: bits of
+    /// [`crate::session::feature`].
+    SessionFeatures = 4,
+    /// A session has ended by itself. `queue` is the session, `detail` a [`crate::session::SessionEnd`].
+    SessionEnded = 5,
 }
 
 impl HappeningKind {
     fn from_number(number: u64) -> Option<Self> {
-        [HappeningKind::QueueFailed, HappeningKind::PeerGone].into_iter().find(|kind| *kind as u64 == number)
+        use HappeningKind::{GuestFault, PeerGone, QueueFailed, SessionEnded, SessionFeatures};
+        [QueueFailed, PeerGone, GuestFault, SessionFeatures, SessionEnded]
+            .into_iter()
+            .find(|kind| *kind as u64 == number)
     }
 }
 
@@ -34,7 +44,7 @@ impl HappeningKind {
 pub struct Happening {
     /// What happened.
     pub kind: HappeningKind,
-    /// To which queue (its key), or 0.
+    /// To which queue (its key) or session, or 0.
     pub queue: u64,
     /// More about it; what, depends on the kind.
     pub detail: u64,

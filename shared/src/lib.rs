@@ -32,4 +32,6 @@ pub mod plan;
 #[cfg(not(loom))]
 pub mod region;
 #[cfg(not(loom))]
+pub mod session;
+#[cfg(not(loom))]
 pub mod stream_memory;

@@ -60,6 +60,7 @@ fn doing(step: Step) -> &'static str {
         Step::Memory => "reserve frame memory",
         Step::Isolation => "give up its privileges",
         Step::Queue => "take the queue",
+        Step::Session => "take up the guest's session",
     }
 }
 

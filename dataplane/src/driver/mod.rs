@@ -68,6 +68,8 @@ pub fn build(
             Ok(AnyQueue::Dgram(Dgram::new(key, options, Arc::clone(descriptors), counters)?))
         }
         DriverOptions::Stream => Ok(AnyQueue::Stream(Stream::new(descriptors, counters)?)),
+        // Without a guest it takes and discards.
+        DriverOptions::Guest => Ok(AnyQueue::Null(Null::new(counters))),
     }
 }
 

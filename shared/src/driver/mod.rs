@@ -24,6 +24,9 @@ pub enum DriverOptions {
     /// A connected stream socket, frames behind their lengths: two descriptors, the socket and its
     /// [`crate::stream_memory`].
     Stream,
+    /// A queue pair of a guest's NIC: none. What it is made of comes with a [`crate::session`], again and
+    /// again, and until then it takes and discards.
+    Guest,
 }
 
 /// Bytes that are no driver's options: sent by another version.
@@ -35,13 +38,14 @@ const NULL: u32 = 0;
 const TAP: u32 = 1;
 const DGRAM: u32 = 2;
 const STREAM: u32 = 3;
+const GUEST: u32 = 4;
 
 impl DriverOptions {
     /// How many descriptors go with them.
     #[must_use]
     pub fn descriptors(&self) -> usize {
         match self {
-            DriverOptions::Null => 0,
+            DriverOptions::Null | DriverOptions::Guest => 0,
             DriverOptions::Tap(_) | DriverOptions::Dgram(_) => 1,
             DriverOptions::Stream => 2,
         }
@@ -55,6 +59,7 @@ impl DriverOptions {
             DriverOptions::Tap(options) => (TAP, options.as_bytes()),
             DriverOptions::Dgram(options) => (DGRAM, options.as_bytes()),
             DriverOptions::Stream => (STREAM, &[][..]),
+            DriverOptions::Guest => (GUEST, &[][..]),
         };
         [&number.to_ne_bytes(), record].concat()
     }
@@ -70,6 +75,7 @@ impl DriverOptions {
             TAP => Ok(DriverOptions::Tap(read(record)?)),
             DGRAM => Ok(DriverOptions::Dgram(read(record)?)),
             STREAM if record.is_empty() => Ok(DriverOptions::Stream),
+            GUEST if record.is_empty() => Ok(DriverOptions::Guest),
             _other => Err(UnknownDriver),
         }
     }
@@ -91,6 +97,7 @@ mod tests {
             DriverOptions::Tap(TapOptions { vnet_header: 1 }),
             DriverOptions::Dgram(dgram),
             DriverOptions::Stream,
+            DriverOptions::Guest,
         ] {
             assert_eq!(DriverOptions::from_bytes(&options.to_bytes()), Ok(options));
         }
