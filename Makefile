@@ -15,7 +15,7 @@ help:
 	@echo 'make models      memory-order models under loom'
 	@echo 'make deviations  write docs/DEVIATIONS.md anew from tests/qmp/deviations.json'
 	@echo 'make perf        compare with QEMU on this machine, as root (an hour of quiet is best)'
-	@echo 'make packages    install the Debian packages that the tests need'
+	@echo 'make packages    install the Debian and Python packages that the tests need'
 	@echo 'make clean       remove what was built'
 
 demo:
@@ -25,6 +25,7 @@ demo:
 
 test:
 	@tests/scripts/packages.sh test
+	@tests/scripts/python.sh
 	@tests/scripts/run.sh $(OUT)
 
 build:
@@ -53,6 +54,7 @@ perf:
 
 packages:
 	@tests/scripts/packages.sh test
+	@tests/scripts/python.sh
 
 clean:
 	$(CARGO) clean

@@ -18,6 +18,8 @@ pub enum Need {
     IoUring,
     /// IPv6 on the loopback interface.
     Ipv6,
+    /// The Python packages of `tests/python.txt`.
+    QemuQmp,
     /// A program in the PATH.
     Program(&'static str),
 }
@@ -33,6 +35,8 @@ impl Need {
             Self::Ipv6 => {
                 std::net::UdpSocket::bind("[::1]:0").err().map(|e| format!("needs IPv6 on loopback: {e}"))
             }
+            Self::QemuQmp => (!crate::programs::python().with_file_name("qmp-shell").exists())
+                .then(|| "needs the Python package qemu.qmp (make packages)".into()),
             Self::Program(name) => {
                 find_program(name).is_none().then(|| format!("needs the program {name} (make packages)"))
             }
@@ -97,5 +101,6 @@ macro_rules! need {
     (@one tun) => { $crate::need::Need::Tun };
     (@one io_uring) => { $crate::need::Need::IoUring };
     (@one ipv6) => { $crate::need::Need::Ipv6 };
+    (@one qemu_qmp) => { $crate::need::Need::QemuQmp };
     (@one $program:literal) => { $crate::need::Need::Program($program) };
 }

@@ -20,6 +20,12 @@ pub fn framewire() -> PathBuf {
     directory().join("framewire")
 }
 
+/// The Python that has the packages of `tests/python.txt`; `make packages` makes it.
+#[must_use]
+pub fn python() -> PathBuf {
+    checkout().join("target/python/bin/python")
+}
+
 /// Where both programs are.
 #[must_use]
 pub fn directory() -> &'static Path {

@@ -178,12 +178,12 @@ fn check_device() -> Result<(), QmpError> {
 }
 
 fn check_given(fds: &[String], descriptors: &mut dyn Descriptors) -> Result<(), QmpError> {
-    for fd in fds {
-        if !vhost::is_vhost(&descriptors.take(fd)?) {
-            return Err(QmpError::generic("vhost-net requested but could not be initialized"));
-        }
+    // All of them are taken, whatever the first is: a name that stayed would hold its descriptor for ever.
+    let given: Vec<OwnedFd> = fds.iter().map(|fd| descriptors.take(fd)).collect::<Result<_, _>>()?;
+    if given.iter().all(vhost::is_vhost) {
+        return Ok(());
     }
-    Ok(())
+    Err(QmpError::generic("vhost-net requested but could not be initialized"))
 }
 
 fn prepared_queue(queue: Queue) -> PreparedQueue {
