@@ -1,10 +1,10 @@
 //! Reading and writing one frame of a descriptor that keeps frames apart: a tap.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
-use super::check;
+use super::{enter, number_of};
 use crate::frame::Segment;
 
 /// Reads the next frame into `into`. What does not fit is cut off, and the count does not tell.
@@ -14,7 +14,7 @@ use crate::frame::Segment;
 #[inline]
 pub fn read(descriptor: BorrowedFd<'_>, into: Segment) -> Result<usize, Errno> {
     // SAFETY: the segment's maker vouched for its bytes, and that nobody refers to them.
-    check(unsafe { libc::read(descriptor.as_raw_fd(), into.base().cast(), into.len()) })
+    unsafe { enter(libc::SYS_read, [number_of(descriptor), into.base() as usize, into.len(), 0, 0, 0]) }
 }
 
 /// Writes a frame of one piece.
@@ -24,7 +24,7 @@ pub fn read(descriptor: BorrowedFd<'_>, into: Segment) -> Result<usize, Errno> {
 #[inline]
 pub fn write(descriptor: BorrowedFd<'_>, from: Segment) -> Result<usize, Errno> {
     // SAFETY: the segment's maker vouched for its bytes.
-    check(unsafe { libc::write(descriptor.as_raw_fd(), from.base().cast(), from.len()) })
+    unsafe { enter(libc::SYS_write, [number_of(descriptor), from.base() as usize, from.len(), 0, 0, 0]) }
 }
 
 /// Writes a frame of several pieces.
@@ -33,7 +33,6 @@ pub fn write(descriptor: BorrowedFd<'_>, from: Segment) -> Result<usize, Errno> 
 /// As the kernel's: `EINVAL` if they are more than 1024.
 #[inline]
 pub fn write_all_of(descriptor: BorrowedFd<'_>, from: &[Segment]) -> Result<usize, Errno> {
-    let count = libc::c_int::try_from(from.len()).unwrap_or(libc::c_int::MAX);
     // SAFETY: a segment is laid out as an iovec, and each one's maker vouched for its bytes.
-    check(unsafe { libc::writev(descriptor.as_raw_fd(), from.as_ptr().cast(), count) })
+    unsafe { enter(libc::SYS_writev, [number_of(descriptor), from.as_ptr() as usize, from.len(), 0, 0, 0]) }
 }

@@ -5,12 +5,12 @@
 //! `UDP_SEGMENT` sends one, `UDP_GRO` receives one.
 
 use std::ops::Range;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use framewire_shared::limits::BURST_FRAMES_MAX;
 use rustix::io::Errno;
 
-use super::check;
+use super::{enter, number_of};
 use crate::frame::Segment;
 
 /// A control message with a number of at most four bytes in it. As long as `CMSG_SPACE` of one.
@@ -41,9 +41,9 @@ const _: () = assert!(size_of::<Control>() == unsafe { libc::CMSG_SPACE(4) } as 
 /// As the kernel's.
 #[inline]
 pub fn receive(socket: BorrowedFd<'_>, into: Segment) -> Result<usize, Errno> {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+    const FLAGS: usize = (libc::MSG_DONTWAIT | libc::MSG_TRUNC) as usize;
     // SAFETY: the segment's maker vouched for its bytes, and that nobody refers to them.
-    check(unsafe { libc::recv(socket.as_raw_fd(), into.base().cast(), into.len(), flags) })
+    unsafe { enter(libc::SYS_recvfrom, [number_of(socket), into.base() as usize, into.len(), FLAGS, 0, 0]) }
 }
 
 /// What [`receive_run`] has received.
@@ -63,13 +63,15 @@ pub struct Run {
 /// As the kernel's.
 #[inline]
 pub fn receive_run(socket: BorrowedFd<'_>, into: Segment) -> Result<Run, Errno> {
+    const FLAGS: usize = libc::MSG_DONTWAIT as usize;
     let mut control = Control::empty();
     let mut message = message(std::slice::from_ref(&into));
     message.msg_control = (&raw mut control).cast();
     message.msg_controllen = size_of::<Control>();
     // SAFETY: the message names one segment, for which its maker vouched, and `control` with its size; both
     // live on this stack until the call has returned.
-    let bytes = check(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) })?;
+    let bytes =
+        unsafe { enter(libc::SYS_recvmsg, [number_of(socket), &raw mut message as usize, FLAGS, 0, 0, 0]) }?;
     let mut datagram_bytes = bytes.max(1);
     if (control.header.cmsg_level, control.header.cmsg_type) == (libc::SOL_UDP, libc::UDP_GRO) {
         datagram_bytes = usize::try_from(i32::from_ne_bytes(control.number)).unwrap_or(0).max(1);
@@ -130,6 +132,7 @@ impl Mailer {
         messages: &[Message],
         segments: &[Segment],
     ) -> Result<usize, Errno> {
+        const FLAGS: usize = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as usize;
         let messages = &messages[..messages.len().min(BURST_FRAMES_MAX)];
         self.headers.clear();
         self.controls.clear();
@@ -147,13 +150,12 @@ impl Mailer {
             }
             self.headers.push(libc::mmsghdr { msg_hdr: header, msg_len: 0 });
         }
-        let count = libc::c_uint::try_from(self.headers.len()).expect("BURST_FRAMES_MAX is small");
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let headers = self.headers.as_mut_ptr() as usize;
+        let count = self.headers.len();
         // SAFETY: the headers name segments, for which their makers vouched, and the address and control
         // messages of this value, none of which moves before the call has returned. The kernel only reads
         // what they name.
-        let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), count, flags) };
-        check(isize::try_from(sent).expect("an int fits"))
+        unsafe { enter(libc::SYS_sendmmsg, [number_of(socket), headers, count, FLAGS, 0, 0]) }
     }
 }
 

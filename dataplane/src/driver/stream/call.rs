@@ -3,24 +3,24 @@
 //!
 //! `MSG_DONTWAIT` with each call: whether the socket itself blocks is the business of whoever shares it.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use framewire_shared::stream_memory::Call;
 use rustix::io::Errno;
 
 use crate::frame::Segment;
+use crate::kernel::{enter, number_of};
 
 /// Receives into `into`. Nothing received is the end of the stream.
 ///
 /// # Errors
 /// As the kernel says.
 pub(super) fn receive(socket: BorrowedFd<'_>, call: &Call, into: Segment) -> Result<usize, Errno> {
+    const FLAGS: usize = libc::MSG_DONTWAIT as usize;
     prepare(call, &[into]);
     // SAFETY: `prepare` has just filled the one header; `into` was vouched for when it was made.
-    let done = unsafe {
-        libc::recvmmsg(socket.as_raw_fd(), call.as_ptr(), 1, libc::MSG_DONTWAIT, std::ptr::null_mut())
-    };
-    moved(done, call)
+    unsafe { enter(libc::SYS_recvmmsg, [number_of(socket), call.as_ptr() as usize, 1, FLAGS, 0, 0]) }?;
+    Ok(call.moved() as usize)
 }
 
 /// Sends segments, as many bytes of them as there is room for.
@@ -28,11 +28,11 @@ pub(super) fn receive(socket: BorrowedFd<'_>, call: &Call, into: Segment) -> Res
 /// # Errors
 /// As the kernel says.
 pub(super) fn send(socket: BorrowedFd<'_>, call: &Call, segments: &[Segment]) -> Result<usize, Errno> {
+    const FLAGS: usize = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as usize;
     prepare(call, segments);
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: as in `receive`.
-    let done = unsafe { libc::sendmmsg(socket.as_raw_fd(), call.as_ptr(), 1, flags) };
-    moved(done, call)
+    unsafe { enter(libc::SYS_sendmmsg, [number_of(socket), call.as_ptr() as usize, 1, FLAGS, 0, 0]) }?;
+    Ok(call.moved() as usize)
 }
 
 fn prepare(call: &Call, segments: &[Segment]) {
@@ -47,12 +47,4 @@ fn prepare(call: &Call, segments: &[Segment]) {
     };
     // SAFETY: the record is valid for writes of a header, and its queue, which holds it, is in our hands.
     unsafe { call.as_ptr().cast::<libc::msghdr>().write(header) };
-}
-
-fn moved(done: libc::c_int, call: &Call) -> Result<usize, Errno> {
-    if done == 1 { Ok(call.moved() as usize) } else { Err(last_errno()) }
-}
-
-fn last_errno() -> Errno {
-    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
