@@ -136,6 +136,32 @@ impl Attached {
         Ok(())
     }
 
+    /// Has addresses announced, each at the queue of that key, and waits until the workers know.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub fn announce(
+        &self,
+        addresses: impl Iterator<Item = (u64, [u8; 6])>,
+        deadline: Instant,
+    ) -> Result<(), Trouble> {
+        let mut unanswered: VecDeque<u64> = VecDeque::new();
+        for (queue, address) in addresses {
+            if unanswered.len() == UNANSWERED_MAX {
+                self.announced(unanswered.pop_front(), deadline)?;
+            }
+            handover::send(&self.socket, &Message::Announce(queue, address), &[])?;
+            unanswered.push_back(queue);
+        }
+        unanswered.into_iter().try_for_each(|queue| self.announced(Some(queue), deadline))
+    }
+
+    /// Takes one answer to an `Announce`.
+    fn announced(&self, expected: Option<u64>, deadline: Instant) -> Result<(), Trouble> {
+        let answer = self.next_answer(deadline)?;
+        if expected.map(Message::Announced) == Some(answer) { Ok(()) } else { Err(Trouble::Foreign) }
+    }
+
     /// Publishes a plan and waits until it is in effect. `before` is what was published last.
     ///
     /// # Errors

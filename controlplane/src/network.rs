@@ -190,6 +190,15 @@ impl Network {
         self.supervisor.equipment().take_happenings()
     }
 
+    /// Has addresses announced, each as if it had been said at the queue of that key. Without a data plane they are
+    /// lost, as any frame is then.
+    pub fn announce(&mut self, addresses: impl Iterator<Item = (u64, [u8; 6])>) {
+        let Some(attached) = self.supervisor.running() else { return };
+        if let Err(trouble) = attached.announce(addresses, Instant::now() + ANSWER_MAX) {
+            self.supervisor.lost(trouble);
+        }
+    }
+
     /// Ends the data plane and removes what a next control plane would look for.
     pub fn end(mut self) {
         self.withdraw();

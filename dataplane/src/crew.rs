@@ -11,6 +11,7 @@ use ringbuf::traits::{Consumer, Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 
 use crate::adopt::{Adoption, Links, Parcel};
+use crate::announce::Announcement;
 use crate::doorbell;
 use crate::driver::AnyQueue;
 use crate::frame::Burst;
@@ -61,6 +62,7 @@ struct Mate {
     doorbell: &'static OwnedFd,
     arrivals: HeapProd<Parcel>,
     departures: HeapCons<Parcel>,
+    announcements: HeapProd<Announcement>,
 }
 
 /// All workers.
@@ -81,9 +83,11 @@ impl Crew {
             let doorbell: &'static OwnedFd = Box::leak(Box::new(doorbell));
             let (arrivals, arriving) = HeapRb::new(QUEUES_MAX).split();
             let (departing, departures) = HeapRb::new(QUEUES_MAX).split();
-            crew.mates.push(Mate { doorbell, arrivals, departures });
+            let (announcements, announced) = HeapRb::new(QUEUES_MAX).split();
+            crew.mates.push(Mate { doorbell, arrivals, departures, announcements });
             let (cpu, told) = (welcome.cpus[number], told.clone());
-            let body = move || match outfit(number, cpu, premises, doorbell, arriving, departing) {
+            let tray = Tray { doorbell, arrivals: arriving, departures: departing, announcements: announced };
+            let body = move || match outfit(number, cpu, premises, tray) {
                 Ok(worker) => {
                     let _ = told.send(Ok(()));
                     drop(told);
@@ -128,22 +132,32 @@ impl Crew {
         doorbell::ring(mate.doorbell.as_fd());
     }
 
+    /// Has a worker announce an address.
+    pub fn announce(&mut self, worker: usize, announcement: Announcement) {
+        let mate = &mut self.mates[worker];
+        // There is a place for every queue that may exist: when it is full, each has been asked for already.
+        let _ = mate.announcements.try_push(announcement);
+        doorbell::ring(mate.doorbell.as_fd());
+    }
+
     /// Takes a queue that a worker has given back.
     pub fn collect(&mut self) -> Option<Parcel> {
         self.mates.iter_mut().find_map(|mate| mate.departures.try_pop())
     }
 }
 
-/// Makes a worker, on its own thread.
-fn outfit(
-    number: usize,
-    cpu: u16,
-    premises: Premises,
+/// One worker's side of what it has in common with the foreman.
+struct Tray {
     doorbell: &'static OwnedFd,
     arrivals: HeapCons<Parcel>,
     departures: HeapProd<Parcel>,
-) -> Result<Worker, Unable> {
+    announcements: HeapCons<Announcement>,
+}
+
+/// Makes a worker, on its own thread.
+fn outfit(number: usize, cpu: u16, premises: Premises, tray: Tray) -> Result<Worker, Unable> {
     pin(cpu);
+    let Tray { doorbell, arrivals, departures, announcements } = tray;
     let Premises { config, status, control, foreman } = premises;
     let counters = &status.worker_counters[number];
     let uring = Uring::new().map_err(|error| Unable::from_io(Step::Uring, &error))?;
@@ -159,6 +173,7 @@ fn outfit(
         rest: Rest::new(uring, doorbell.as_fd(), counters),
         turn,
         burst: Burst::default(),
+        announcements,
     })
 }
 

@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::net::SocketFlags;
 
 use crate::adopt::Parcel;
+use crate::announce::Announcement;
 use crate::crew::{Crew, Premises};
 use crate::doorbell;
 use crate::driver;
@@ -139,7 +140,10 @@ impl Foreman {
                 send(control, &Message::Failed(serve.session, Step::Session, libc::EOPNOTSUPP), &[])
             }
             Message::Part(session) => send(control, &Message::Parted(session), &[]),
-            Message::Announce(queue, _address) => send(control, &Message::Announced(queue), &[]),
+            Message::Announce(queue, address) => {
+                self.announce(Announcement { queue, address });
+                send(control, &Message::Announced(queue), &[])
+            }
             Message::End => std::process::exit(0),
             Message::Welcome(_)
             | Message::Ready(_)
@@ -171,6 +175,13 @@ impl Foreman {
                 Message::Built(key)
             }
             Err(errno) => Message::Failed(key, Step::Queue, errno.raw_os_error()),
+        }
+    }
+
+    /// Has an address announced by the worker that carries the queue, if one does.
+    fn announce(&mut self, announcement: Announcement) {
+        if let Some(worker) = self.registry.holder(announcement.queue) {
+            self.crew.announce(worker, announcement);
         }
     }
 

@@ -3,6 +3,7 @@
 //! A library besides a program so that `perf/` can run its pieces alone.
 
 pub mod adopt;
+pub mod announce;
 pub mod crew;
 pub mod doorbell;
 pub mod driver;

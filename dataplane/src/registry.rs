@@ -50,6 +50,15 @@ impl Registry {
         self.entries.contains_key(&key)
     }
 
+    /// The worker that has the queue of this key.
+    #[must_use]
+    pub fn holder(&self, key: u64) -> Option<usize> {
+        match self.entries.get(&key)?.place {
+            Place::With(worker) => Some(worker),
+            Place::Here(_) => None,
+        }
+    }
+
     /// Gives up a queue that no worker has. Its descriptors are closed.
     pub fn discard(&mut self, key: u64) {
         if self.entries.get(&key).is_some_and(|entry| matches!(entry.place, Place::Here(_))) {

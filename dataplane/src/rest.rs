@@ -85,10 +85,14 @@ impl Rest {
         }
     }
 
-    fn sleep(&mut self) {
+    /// Has the ring tell when the doorbell is rung. It is watched at all times: a busy worker hears it as well.
+    fn watch_doorbell(&mut self) {
         if !std::mem::replace(&mut self.doorbell_is_watched, true) {
             self.uring.watch(self.doorbell.as_raw_fd(), Readiness::Receive, DOORBELL);
         }
+    }
+
+    fn sleep(&mut self) {
         let before = monotonic_ns();
         self.counters.asleep_since_ns.set(before);
         self.uring.sleep();
@@ -115,6 +119,7 @@ impl Worker {
     #[inline]
     pub(crate) fn look_around(&mut self, moved: bool) {
         self.rest.account(self.turn.now_ns, moved, self.awake.len());
+        self.rest.watch_doorbell();
         if self.awake.is_empty() && !self.adoption.is_due() {
             self.rest.sleep();
             self.turn.begin();
@@ -132,6 +137,7 @@ impl Worker {
             Woken::ByDoorbell => {
                 self.rest.doorbell_is_watched = false;
                 doorbell::hush(self.rest.doorbell);
+                self.announce();
             }
             Woken::End(index, Readiness::Receive) => self.on_frames(index),
             Woken::End(index, Readiness::Send) => self.on_room(index),

@@ -6,8 +6,10 @@
 //! without a bound: at most one burst for each awake end.
 
 use framewire_shared::happenings::{Happening, HappeningKind};
+use ringbuf::HeapCons;
 
 use crate::adopt::Adoption;
+use crate::announce::Announcement;
 use crate::driver::Queue;
 use crate::frame::Burst;
 use crate::rest::Rest;
@@ -25,6 +27,8 @@ pub struct Worker {
     pub(crate) rest: Rest,
     pub(crate) turn: Turn,
     pub(crate) burst: Burst,
+    /// Addresses to announce, looked for when the doorbell was rung.
+    pub(crate) announcements: HeapCons<Announcement>,
 }
 
 impl Worker {
@@ -112,7 +116,7 @@ impl Worker {
 
     /// Whoever hears `index` and has frames that the kernel would not take is watched until it does.
     #[inline]
-    fn watch_full_sinks(&mut self, index: u32) {
+    pub(crate) fn watch_full_sinks(&mut self, index: u32) {
         for head in self.wires.heads(self.ends[index].wire) {
             let end = &mut self.ends[*head];
             if *head != index && !end.queue.room_is_seen() && end.queue.room() == 0 {

@@ -226,9 +226,14 @@ fn end_means_end() {
 
 /// Two queues that face each other.
 fn cable(left: u64, right: u64) -> Section {
+    wire(&[left, right], 50)
+}
+
+/// Queues that all hear each other.
+fn wire(queues: &[u64], poll_us: u32) -> Section {
     let mut section = Section::default();
-    let end = |queue, side| End { queue, side, poll_us: 50 };
-    section.add_wire(DropReason::NoPeer, [end(left, 0), end(right, 1)]);
+    let ends = (0..).zip(queues).map(|(side, queue)| End { queue: *queue, side, poll_us });
+    section.add_wire(DropReason::NoPeer, ends);
     section
 }
 
@@ -258,5 +263,58 @@ fn streams_go_on_in_the_middle_of_a_frame_when_the_data_plane_is_killed() {
         assert!(got.chunks(frame.len()).all(|got| got == frame), "round {round}");
         // Half a frame is in the data plane's hands, or still in the socket: both have to do.
         drop(plane);
+    }
+}
+
+const ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+fn announce(plane: &Plane, queue: u64) {
+    assert_eq!(plane.ask(Message::Announce(queue, ADDRESS)), Message::Announced(queue));
+}
+
+#[track_caller]
+fn expect_announcement(peer: &mut UnixStream) {
+    let mut got = [0; 64];
+    peer.read_exact(&mut got).unwrap();
+    let (length, destination, source) = (&got[..4], &got[4..10], &got[10..16]);
+    assert_eq!((length, destination, source), (&60_u32.to_be_bytes()[..], &[0xff; 6][..], &ADDRESS[..]));
+}
+
+#[test]
+fn announcement_reaches_whoever_hears_its_queue_asleep_or_not() {
+    let plane = Plane::start("announce");
+    let ([(left, mut left_peer), (right, mut right_peer)], sleeps_never) = ([stream(), stream()], u32::MAX);
+    assert_eq!(plane.build(1), Message::Built(1));
+    for (key, descriptors) in [(2, &left), (3, &right)] {
+        assert_eq!(plane.build_from(key, DriverOptions::Stream, descriptors), Message::Built(key));
+    }
+    for poll_us in [0, sleeps_never] {
+        plane.publish(&mut [wire(&[1, 2], poll_us), wire(&[3], poll_us)]);
+        announce(&plane, 1);
+        expect_announcement(&mut left_peer);
+        plane.publish(&mut [wire(&[1, 2, 3], poll_us), Section::default()]);
+        announce(&plane, 1);
+        expect_announcement(&mut left_peer);
+        expect_announcement(&mut right_peer);
+    }
+    for peer in [left_peer, right_peer] {
+        peer.set_nonblocking(true).unwrap();
+        assert!((&peer).read(&mut [0; 1]).is_err(), "it was sent twice");
+    }
+}
+
+#[test]
+fn announcement_that_nobody_hears_is_counted_or_forgotten() {
+    let plane = Plane::start("announce-lost");
+    announce(&plane, 9);
+    assert_eq!(plane.build(1), Message::Built(1));
+    announce(&plane, 1);
+    plane.publish(&mut [lone(1), Section::default()]);
+    announce(&plane, 1);
+    let dropped = &plane.status.queue_counters[1].dropped[DropReason::NoPeer as usize];
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while dropped.get() != 1 {
+        assert!(Instant::now() < deadline, "{} frames are counted", dropped.get());
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -23,6 +23,13 @@ pub(super) fn flood(
     if outcome != Outcome::Moved {
         return outcome;
     }
+    tell(side, heads, ends, burst, turn);
+    ends[index].queue.settle(burst, burst.len(), turn);
+    outcome
+}
+
+/// Sends one burst to the heads of all sides but `side`.
+pub(super) fn tell(side: u32, heads: &[u32], ends: &mut Slab, burst: &Burst, turn: &mut Turn) {
     for (_side, head) in (0u32..).zip(heads).filter(|(other, _head)| *other != side) {
         let listener = ends[*head].queue.as_mut();
         let taken = if listener.room() > 0 { listener.send(burst, turn) } else { 0 };
@@ -30,6 +37,4 @@ pub(super) fn flood(
             listener.counters().drop_frames(DropReason::NoRoom, (burst.len() - taken) as u64);
         }
     }
-    ends[index].queue.settle(burst, burst.len(), turn);
-    outcome
 }

@@ -15,7 +15,7 @@ use framewire_shared::counters::DropReason;
 use framewire_shared::limits::{BURST_FRAMES_MAX, ENDS_MAX, WIRES_MAX};
 
 use crate::driver::Queue;
-use crate::frame::Burst;
+use crate::frame::{Burst, HEADROOM_BYTES, Offload};
 use crate::turn::Turn;
 
 /// Who is at the other end.
@@ -139,6 +139,25 @@ impl Wires {
         };
         burst.clear();
         outcome
+    }
+}
+
+impl Wires {
+    /// Sends a frame that nobody received to whoever hears end `index`, which is on a wire. It is tried once: what a sink has no room for
+    /// is dropped, and counted there.
+    pub fn inject(&self, index: u32, frame: &[u8], ends: &mut Slab, burst: &mut Burst, turn: &mut Turn) {
+        let (number, side) = (ends[index].wire, ends[index].side);
+        turn.strip.clear();
+        let Some(landing) = turn.strip.room(frame.len()) else { return };
+        landing.segment().write(0, frame);
+        turn.strip.keep(frame.len());
+        burst.push(&[landing.segment()], Offload::default(), HEADROOM_BYTES);
+        match self.wires[number as usize].shape {
+            Shape::Incomplete => {}
+            Shape::Open(reason) => ends[index].queue.counters().drop_frames(reason, 1),
+            Shape::Cable | Shape::Hub => hub::tell(side, self.heads(number), ends, burst, turn),
+        }
+        burst.clear();
     }
 }
 
