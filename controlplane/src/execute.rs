@@ -4,6 +4,7 @@
 //! its arguments may be was decided before ([`crate::qmp::command`]); how it is answered comes after. So a line
 //! here is one call, and the compiler says which command has none.
 
+mod carrier;
 mod chardev;
 mod device;
 mod human;
@@ -14,6 +15,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
 pub use self::chardev::Chardevs;
+use crate::connection::Connections;
 use crate::host::resolve;
 use crate::inventory::Inventory;
 use crate::kind::prepare::Descriptors;
@@ -51,6 +53,8 @@ pub struct Server {
     pub chardevs: Chardevs,
     /// Remotes to be reached.
     pub reach: Reach,
+    /// Ports whose connection comes and goes.
+    pub connections: Connections,
     /// Somebody asked for the end.
     pub is_ending: bool,
 }

@@ -263,6 +263,24 @@ impl Inventory {
         Ok(())
     }
 
+    /// The connection of a port has come or gone: its one queue is replaced, on the same line of counters, and its
+    /// link follows. Returns the new queue.
+    pub fn replace_queue(&mut self, number: u64, link_is_up: bool) -> Option<Queue> {
+        let key = self.next_serial();
+        let port = self.port_mut(number)?;
+        port.link_is_up = link_is_up;
+        let queue = port.queues.first_mut()?;
+        queue.key = key;
+        Some(*queue)
+    }
+
+    /// The link of one port alone, as the kind of connection that it has tells.
+    pub fn set_carrier(&mut self, number: u64, up: bool) {
+        if let Some(port) = self.port_mut(number) {
+            port.link_is_up = up;
+        }
+    }
+
     /// Keeps what the planner decided, so that it decides the same the next time.
     pub fn keep_workers(&mut self, worker_of: impl Fn(u64) -> Option<u32>) {
         for queue in self.ports.iter_mut().flat_map(|port| &mut port.queues) {

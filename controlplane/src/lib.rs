@@ -4,6 +4,7 @@
 pub mod adoption;
 pub mod chardev;
 pub mod cli;
+pub mod connection;
 pub mod dataplane;
 pub mod execute;
 pub mod host;

@@ -24,6 +24,7 @@ const SIGNALS: Token = Token(0);
 const DOORBELL: Token = Token(1);
 const PROCESS: Token = Token(2);
 const HANDOVER: Token = Token(3);
+const CONNECTIONS: Token = Token(4);
 /// The first token of the monitors.
 pub const MONITORS: Token = Token(16);
 
@@ -47,6 +48,7 @@ impl Loop {
         server.monitors.register(poll.registry())?;
         watch(&poll, signals.as_fd(), SIGNALS)?;
         watch(&poll, server.network.supervisor().equipment().doorbell().as_fd(), DOORBELL)?;
+        watch(&poll, server.connections.as_fd(), CONNECTIONS)?;
         Ok(Loop { server, signals, poll, watched: None })
     }
 
@@ -82,6 +84,8 @@ impl Loop {
             self.server.monitors.answer(request, outcome);
         }
         self.server.reach.try_due(self.server.network.vault());
+        // After the answer: what a command began is told when it has happened.
+        self.server.attend_connections();
         self.server.tell_news();
     }
 
@@ -90,8 +94,8 @@ impl Loop {
         if self.server.monitors.is_busy() {
             return Some(Duration::ZERO);
         }
-        let Server { monitors, network, reach, .. } = &self.server;
-        let due = [monitors.deadline(), network.supervisor().due(), reach.due()];
+        let Server { monitors, network, reach, connections, .. } = &self.server;
+        let due = [monitors.deadline(), network.supervisor().due(), reach.due(), connections.due()];
         let next = due.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
@@ -122,6 +126,15 @@ fn watch(poll: &Poll, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()
     poll.registry().register(&mut SourceFd(&descriptor.as_raw_fd()), token, Interest::READABLE)
 }
 
+/// Why a queue stopped, in words. Only numbers that the kernel knows as errors are made into words.
+fn reason(detail: u64) -> String {
+    match i32::try_from(detail) {
+        Ok(0) => "the peer ended the connection".to_owned(),
+        Ok(errno @ 1..4096) => words(Errno::from_raw_os_error(errno)),
+        Ok(_) | Err(_) => "for no known reason".to_owned(),
+    }
+}
+
 impl Server {
     /// Takes note of what the data plane has told. It may tell anything: keys are looked up.
     fn hear(&mut self, happening: Happening) {
@@ -135,8 +148,10 @@ impl Server {
 
     fn queue_failed(&mut self, happening: Happening) {
         let Some(port) = self.network.inventory().port_of_queue(happening.queue) else { return };
-        let errno = i32::try_from(happening.detail).unwrap_or(libc::EIO);
-        let reason = words(Errno::from_raw_os_error(errno));
+        let reason = reason(happening.detail);
+        if self.connections.has(port.number) {
+            return self.connections.lost(port.number, &reason);
+        }
         log::error!("port '{}': a queue has stopped: {reason}", port.id);
         let event = Event::XNetdevFailed(XNetdevFailed { netdev_id: port.id.clone(), reason });
         self.monitors.broadcast(&event);
@@ -153,6 +168,7 @@ impl Server {
                     Event::XDataplaneStarted(XDataplaneStarted { pid: pid.into(), queues: queues as u64 })
                 }
                 News::Lost(port) => {
+                    self.connections.end(port.number);
                     let reason = "a new data plane could not take it; it is gone".to_owned();
                     Event::XNetdevFailed(XNetdevFailed { netdev_id: port.id, reason })
                 }

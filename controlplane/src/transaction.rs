@@ -83,7 +83,8 @@ impl Network {
         let deadline = Instant::now() + ANSWER_MAX;
         let Some(attached) = self.supervisor.running() else { return Err(Trouble::Gone.into()) };
         let give_up = || attached.discard(new.iter().map(|kept| kept.build.queue), deadline);
-        let refused = attached.build(new.iter().map(|kept| kept.on_its_way(false)), deadline)?;
+        let refused =
+            attached.build(new.iter().map(|kept| kept.on_its_way(kept.build.counters_go_on)), deadline)?;
         if let Some(refusal) = refused.into_iter().next() {
             give_up()?;
             return Err(Failure::Refused(refusal));

@@ -4,9 +4,10 @@ use framewire_shared::handover::Build;
 use serde_json::Value;
 
 use super::{Caller, Given, Server, World};
+use crate::connection::Opened;
 use crate::inventory::{Description, NewPort, Port, Role};
 use crate::kind::NetdevAdd;
-use crate::kind::prepare::{self, Prepared, PreparedQueue, say};
+use crate::kind::prepare::{self, Name, Prepared, PreparedQueue, say};
 use crate::network::Error;
 use crate::qmp::answer::{Outcome, QmpError, nothing};
 use crate::qmp::qapi::QapiType as _;
@@ -22,7 +23,8 @@ impl Server {
             Caller::CommandLine => None,
         };
         let mut given = Given { monitors: &mut self.monitors, monitor, id: &netdev.id };
-        let prepared = prepare::prepare(checked, netdev.kind(), &mut given)?;
+        let name = Name { id: &netdev.id, kind: netdev.kind() };
+        let prepared = prepare::prepare(checked, name, &mut given)?;
         self.add(netdev, prepared)?;
         Ok(nothing())
     }
@@ -60,9 +62,16 @@ impl Server {
             peer: prepared.peer.clone(),
         };
         let added = next.add(new).map(|port| (port.clone(), kept(port, queues)));
+        let connection = prepared.connection.take();
         let done = added.map_err(QmpError::from).and_then(|(port, kept)| {
+            if matches!(&connection, Some((_source, opened)) if !matches!(opened, Opened::InUse(_))) {
+                next.set_carrier(port.number, false);
+            }
             self.network.commit(next, kept).map_err(|error| in_words(&error, &netdev.id))?;
             self.reach.begin(&port);
+            if let Some((source, opened)) = connection {
+                self.connections.begin(port.number, source, opened);
+            }
             Ok(())
         });
         if done.is_err() {
@@ -78,6 +87,7 @@ impl Server {
         let mut next = self.network.inventory().clone();
         let gone = next.remove_backend(id)?;
         self.network.commit(next, Vec::new())?;
+        self.connections.end(gone.number);
         if let Some(farewell) = &gone.description.farewell {
             say(farewell);
         }
@@ -104,7 +114,8 @@ impl Server {
     }
 
     /// At the end: what is to be run for each port that goes.
-    pub fn say_farewell(&self) {
+    pub fn say_farewell(&mut self) {
+        self.connections.end_all();
         let ports = self.network.inventory().ports();
         ports.iter().filter_map(|port| port.description.farewell.as_ref()).for_each(say);
     }

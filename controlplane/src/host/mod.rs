@@ -5,14 +5,17 @@
 pub mod bridge;
 pub mod descriptors;
 pub mod helper;
+pub mod lookup;
 pub mod notify;
 pub mod process;
 pub mod resolve;
 pub mod runtime_dir;
 pub mod signals;
 pub mod socket;
+pub mod stream_socket;
 pub mod tun;
 pub mod vhost;
+pub mod vsock;
 
 use rustix::io::Errno;
 

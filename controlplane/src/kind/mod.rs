@@ -129,9 +129,9 @@ kinds! {
     /// A layer-two tunnel.
     L2tpv3(l2tpv3::Options) = "l2tpv3", driver: Missing;
     /// TCP or UDP, in the older spelling of `stream` and `dgram`.
-    Socket(socket::Options) = "socket", driver: Missing;
+    Socket(socket::Options) = "socket", driver: Built;
     /// Frames over a stream socket.
-    Stream(stream::Options) = "stream", driver: Missing;
+    Stream(stream::Options) = "stream", driver: Built;
     /// Frames as datagrams.
     Dgram(dgram::Options) = "dgram", driver: Built;
     /// A port of a VDE switch.

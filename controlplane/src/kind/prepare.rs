@@ -7,7 +7,8 @@ use std::os::fd::OwnedFd;
 
 use framewire_shared::driver::DriverOptions;
 
-use super::{Checked, bridge, dgram, hubport, not_compiled, tap};
+use super::{Checked, bridge, dgram, hubport, not_compiled, socket, stream, tap};
+use crate::connection::{Opened, Source};
 use crate::host::process::run_script;
 use crate::inventory::{Farewell, Role};
 use crate::qmp::answer::QmpError;
@@ -45,13 +46,23 @@ pub struct Prepared {
     pub farewell: Option<Farewell>,
     /// How long its queues are polled, if it says so.
     pub poll_us: Option<u32>,
+    /// Where its connection comes from, if that comes and goes.
+    pub connection: Option<(Source, Opened)>,
 }
 
 impl Prepared {
     /// A netdev.
     #[must_use]
     pub fn netdev(queues: Vec<PreparedQueue>, info: String) -> Self {
-        Prepared { role: Role::Netdev, peer: None, queues, info, farewell: None, poll_us: None }
+        Prepared {
+            role: Role::Netdev,
+            peer: None,
+            queues,
+            info,
+            farewell: None,
+            poll_us: None,
+            connection: None,
+        }
     }
 
     /// It is not wanted after all.
@@ -70,13 +81,22 @@ pub fn say(farewell: &Farewell) {
     }
 }
 
+/// What a netdev is called.
+#[derive(Debug, Clone, Copy)]
+pub struct Name<'a> {
+    /// By clients.
+    pub id: &'a str,
+    /// Its kind.
+    pub kind: &'a str,
+}
+
 /// Opens what a netdev consists of.
 ///
 /// # Errors
 /// In QEMU's words; nothing is left behind.
 pub fn prepare(
     checked: Checked,
-    kind: &str,
+    netdev: Name<'_>,
     descriptors: &mut dyn Descriptors,
 ) -> Result<Prepared, QmpError> {
     match checked {
@@ -91,11 +111,11 @@ pub fn prepare(
             let info = netdev.as_ref().map_or(format!("hubid={hub}"), |n| format!("hubid={hub},netdev={n}"));
             Ok(Prepared { role: Role::HubPort(hub), peer: netdev, ..Prepared::netdev(Vec::new(), info) })
         }
+        Checked::Socket(socket) => socket::prepare::prepare(socket, netdev.id, descriptors),
+        Checked::Stream(stream) => Ok(stream::prepare::prepare(&stream, netdev.id, descriptors)),
         Checked::Nic(_)
         | Checked::User(_)
         | Checked::L2tpv3(_)
-        | Checked::Socket(_)
-        | Checked::Stream(_)
         | Checked::Vde(_)
         | Checked::Netmap(_)
         | Checked::VhostUser(_)
@@ -103,6 +123,6 @@ pub fn prepare(
         | Checked::AfXdp(_)
         | Checked::VmnetHost(_)
         | Checked::VmnetShared(_)
-        | Checked::VmnetBridged(_) => Err(not_compiled(kind)),
+        | Checked::VmnetBridged(_) => Err(not_compiled(netdev.kind)),
     }
 }

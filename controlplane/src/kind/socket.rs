@@ -1,5 +1,7 @@
 //! `socket`: the older spelling of `stream` (listen, connect) and `dgram` (mcast, udp).
 
+pub mod prepare;
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::address::{host_and_port, local_interface};
@@ -80,6 +82,12 @@ enum Way<'a> {
 }
 
 impl Options {
+    /// Whether it is a server.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.listen.is_some()
+    }
+
     fn only_way(&self) -> Option<Way<'_>> {
         let ways = [
             self.fd.as_deref().map(Way::Fd),

@@ -4,6 +4,8 @@
 //! here. What can be wrong are the options for trying again, which two generations of QEMU spell differently:
 //! `reconnect` in seconds, `reconnect-ms` in milliseconds. Both are taken, never both at once.
 
+pub mod prepare;
+
 use super::{Kind, Surroundings};
 use crate::qmp::answer::QmpError;
 use crate::qmp::qapi::define::object;
@@ -48,6 +50,13 @@ impl Kind for Options {
     type Checked = Checked;
 
     fn check(&self, _around: &dyn Surroundings) -> Result<Checked, QmpError> {
+        self.checked()
+    }
+}
+
+impl Options {
+    /// The same, since nothing around matters.
+    pub fn checked(&self) -> Result<Checked, QmpError> {
         if self.reconnect.is_some() && self.reconnect_ms.is_some() {
             return refuse("'reconnect' and 'reconnect-ms' are mutually exclusive");
         }

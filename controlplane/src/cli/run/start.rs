@@ -13,9 +13,11 @@ use super::arguments::Arguments;
 use super::config;
 use crate::adoption::{self, Recalled};
 use crate::cli::Failure;
+use crate::connection::Connections;
 use crate::dataplane::equipment::Equipment;
 use crate::execute::{Caller, Chardevs, Machine, Server};
 use crate::host::runtime_dir::{RuntimeDir, monitor_path};
+use crate::host::words;
 use crate::inventory::file::InventoryFile;
 use crate::network::Network;
 use crate::qmp::Monitors;
@@ -43,7 +45,8 @@ pub(super) fn start(arguments: &Arguments) -> Result<(Server, RuntimeDir), Failu
             return Err(Failure::new(error));
         }
     };
-    let mut server = server(arguments, network, monitors);
+    let connections = Connections::new().map_err(|errno| Failure::new(words(errno)))?;
+    let mut server = server(arguments, network, monitors, connections);
     match populate(&mut server, arguments) {
         Ok(()) => Ok((server, directory)),
         Err(failure) if was_adopted => {
@@ -58,7 +61,7 @@ pub(super) fn start(arguments: &Arguments) -> Result<(Server, RuntimeDir), Failu
 }
 
 /// Ends everything, as asked.
-pub(super) fn end(server: Server, directory: &RuntimeDir) {
+pub(super) fn end(mut server: Server, directory: &RuntimeDir) {
     server.say_farewell();
     let Server { monitors, network, .. } = server;
     network.end();
@@ -100,16 +103,16 @@ fn warn_of_other_workers(arguments: &Arguments, recalled: &Recalled) {
     }
 }
 
-fn server(arguments: &Arguments, network: Network, monitors: Monitors) -> Server {
+fn server(arguments: &Arguments, network: Network, monitors: Monitors, connections: Connections) -> Server {
     // There is no processor to start here, so nobody has said `cont` yet, as after QEMU's -S. Frames flow in
     // every state.
     let machine = Machine { name: arguments.name.clone(), state: RunState::Prelaunch };
-    let chardevs = Chardevs::new(arguments.monitors.clone());
-    let mut server =
-        Server { network, monitors, machine, chardevs, reach: Reach::default(), is_ending: false };
+    let (chardevs, reach) = (Chardevs::new(arguments.monitors.clone()), Reach::default());
+    let mut server = Server { network, monitors, machine, chardevs, reach, connections, is_ending: false };
     for port in server.network.inventory().ports() {
         server.reach.begin(port);
     }
+    server.recall_connections();
     server
 }
 

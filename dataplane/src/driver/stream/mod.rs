@@ -186,6 +186,9 @@ impl Queue for Stream {
     }
 
     fn send(&mut self, burst: &Burst, turn: &mut Turn) -> usize {
+        if self.room() == 0 {
+            return 0;
+        }
         if self.broken.is_some() {
             self.counters.drop_frames(DropReason::NoPeer, burst.len() as u64);
             return burst.len();
