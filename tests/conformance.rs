@@ -60,13 +60,18 @@ fn received_frames_come_in_order_and_whole((mut queue, mut outside): Subject) {
         some.iter().for_each(|frame| outside.give(frame));
         let goal = got.len() + some.len();
         while got.len() < goal {
-            outside::wait_readable(&queue);
+            // What a queue has already read, the kernel does not tell of.
+            if bench.burst.is_empty() {
+                outside::wait_readable(&queue);
+            }
             // A sink with little room, now and then: nothing may be lost on it.
             let limit = if got.len() % 3 == 0 { 7 } else { 64 };
             let received = bench.receive(&mut queue, limit);
             assert!(bench.burst.len() <= limit);
             assert_eq!(received, if bench.burst.is_empty() { Received::Nothing } else { Received::Frames });
             got.extend(bench.frames());
+            let taken = bench.burst.len();
+            bench.settle(&mut queue, taken);
         }
     }
     assert_eq!(got, wanted);
@@ -143,6 +148,12 @@ ask!(udp_runs():
     received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole,
     lies_harm_no_honest_frame);
 ask!(udp_connected(): received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole);
+ask!(stream_unix():
+    received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole,
+    sink_without_room_loses_nothing, lies_harm_no_honest_frame);
+ask!(stream_tcp():
+    received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole,
+    sink_without_room_loses_nothing, lies_harm_no_honest_frame);
 ask!(tap_plain(root, tun):
     received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole,
     lies_harm_no_honest_frame);

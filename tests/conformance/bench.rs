@@ -55,6 +55,12 @@ impl Bench {
         received
     }
 
+    /// The end of the pass: the first `taken` frames have gone.
+    pub(crate) fn settle(&mut self, source: &mut AnyQueue, taken: usize) {
+        let ((), allocated) = allocations::count(|| source.settle(&self.burst, taken, &mut self.turn));
+        self.allocations += allocated;
+    }
+
     /// One pass from `source` to `sink`, as a cable makes it. Returns how many frames moved.
     pub(crate) fn pass(&mut self, source: &mut AnyQueue, sink: &mut AnyQueue) -> usize {
         sink.drain(&mut self.turn);
@@ -110,7 +116,12 @@ impl Bench {
 
 /// Builds a queue as the foreman does.
 pub(crate) fn queue(options: &DriverOptions, descriptor: OwnedFd) -> AnyQueue {
-    build(KEY, options, &Arc::from([descriptor]), leak(QueueCounters::default())).unwrap()
+    queue_of(options, vec![descriptor])
+}
+
+/// The same, of a driver that needs several descriptors.
+pub(crate) fn queue_of(options: &DriverOptions, descriptors: Vec<OwnedFd>) -> AnyQueue {
+    build(KEY, options, &Arc::from(descriptors), leak(QueueCounters::default())).unwrap()
 }
 
 /// How many frames were dropped for this reason.

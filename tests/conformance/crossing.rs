@@ -48,6 +48,11 @@ impl Between {
     pub(crate) fn unix() -> Self {
         Between::Sockets(Box::new(outside::unix_queues()))
     }
+
+    pub(crate) fn stream() -> Self {
+        let (a, b) = std::os::unix::net::UnixStream::pair().unwrap();
+        Between::Sockets(Box::new([a, b].map(|socket| outside::stream_queue(socket.into()))))
+    }
 }
 
 impl Host {

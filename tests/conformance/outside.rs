@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use framewire_dataplane::driver::{AnyQueue, Queue};
 use framewire_shared::driver::{Batching, DgramOptions, DriverOptions, TapOptions};
+use framewire_shared::region::Mapping;
+use framewire_shared::stream_memory::StreamMemory;
 use framewire_tests::frames::numbered;
 use framewire_tests::namespace::Namespace;
 use framewire_tests::packet::PacketSocket;
@@ -18,7 +20,7 @@ use framewire_tests::wait::wait_until;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::bench::queue;
+use crate::bench::{queue, queue_of};
 
 /// Who is at the other end of a queue.
 pub(crate) trait Outside {
@@ -164,6 +166,60 @@ impl Outside for Udp {
 
     fn take(&mut self) -> Option<Vec<u8>> {
         self.0.take()
+    }
+}
+
+/// A unix stream socket.
+pub(crate) fn stream_unix() -> Subject {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    (stream_queue(ours.into()), Box::new(Framed { socket: Socket(theirs.into()), unread: Vec::new() }))
+}
+
+/// A TCP connection whose buffers are small.
+pub(crate) fn stream_tcp() -> Subject {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&listener, 16 << 10).unwrap();
+    let ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    ours.set_nodelay(true).unwrap();
+    rustix::net::sockopt::set_socket_send_buffer_size(&ours, 16 << 10).unwrap();
+    let (theirs, _address) = listener.accept().unwrap();
+    theirs.set_nodelay(true).unwrap();
+    (stream_queue(ours.into()), Box::new(Framed { socket: Socket(theirs.into()), unread: Vec::new() }))
+}
+
+/// The queue of a connected stream socket.
+pub(crate) fn stream_queue(socket: OwnedFd) -> AnyQueue {
+    queue_of(&DriverOptions::Stream, vec![socket, Mapping::<StreamMemory>::create().unwrap()])
+}
+
+/// A peer that puts each frame behind its length.
+struct Framed {
+    socket: Socket,
+    unread: Vec<u8>,
+}
+
+impl Outside for Framed {
+    fn give(&mut self, frame: &[u8]) {
+        let len = u32::try_from(frame.len()).unwrap().to_be_bytes();
+        self.socket.give(&[&len, frame].concat());
+    }
+
+    fn take(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some((len, rest)) = self.unread.split_first_chunk()
+                && let Some(frame) = rest.get(..u32::from_be_bytes(*len) as usize)
+            {
+                let frame = frame.to_vec();
+                self.unread.drain(..4 + frame.len());
+                return Some(frame);
+            }
+            self.unread.extend(self.socket.take()?);
+        }
+    }
+
+    fn gives_at_most(&self) -> usize {
+        // The kernel charges small pieces several times their size.
+        8
     }
 }
 

@@ -42,10 +42,10 @@ fn large_frames_are_cut_for_a_tap_without_header() {
 }
 
 #[test]
-fn tcp_crosses_datagram_sockets_between_taps_that_leave_all_work() {
+fn tcp_crosses_sockets_between_taps_that_leave_all_work() {
     need!(root, tun);
-    // Over UDP most calls carry more than one frame; a unix socket's peer may have as little room as for one.
-    for (mut between, frames_a_call) in [(Between::udp(), 2), (Between::unix(), 0)] {
+    // Over UDP and streams most calls carry more than one frame; a unix datagram may wait alone.
+    for (mut between, frames_a_call) in [(Between::udp(), 2), (Between::unix(), 0), (Between::stream(), 2)] {
         let (mut a, mut b) = (Host::new(1, true), Host::new(2, true));
         for address in b.addresses() {
             carry(&mut a, &mut b, &mut between, |hosts| transfer(hosts, &address));

@@ -33,6 +33,11 @@ impl Namespace {
         namespace
     }
 
+    /// Lets the loopback interface have its IPv6 address. All others stay without.
+    pub fn allow_loopback_v6(&self) {
+        self.set("net/ipv6/conf/lo/disable_ipv6", "0");
+    }
+
     /// Runs `work` on a thread that lives in this namespace: what it opens belongs to the namespace.
     #[track_caller]
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {

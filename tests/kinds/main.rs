@@ -5,6 +5,9 @@
 
 mod bridge;
 mod dgram;
+mod framed;
 mod hubport;
 mod none;
+mod socket;
+mod stream;
 mod tap;
