@@ -9,6 +9,10 @@
 //! Ends whose wire looks as before keep their state: a change elsewhere does not even wake them. A worker
 //! whose section has not changed goes from 1 straight to 3.
 //!
+//! A queue that arrives under a key that is here already is *exchanged* for the one that is: it takes its place on
+//! the wire, and the old one goes back. So the foreman changes what a queue is made of, a guest's rings for
+//! instance, without a new plan; and what it has in hand again, no worker touches any more.
+//!
 //! Arrivals are taken *before* the plan is looked at. The foreman sends a queue only after it has seen the
 //! plan that mentions it; so whoever has the queue finds that plan, or a newer one, and cannot mistake it for
 //! one that nobody mentions.
@@ -35,6 +39,8 @@ pub const SYSTEM_CALLS: &[libc::c_long] = &[libc::SYS_prctl];
 pub struct Parcel {
     /// Its key in the plan.
     pub key: u64,
+    /// Which of the queues that the foreman has made under this key.
+    pub edition: u64,
     /// The queue.
     pub queue: Box<AnyQueue>,
 }
@@ -93,6 +99,12 @@ impl Adoption {
         }
     }
 
+    /// Whether something has come from the foreman.
+    #[must_use]
+    pub fn has_arrivals(&self) -> bool {
+        !self.arrivals.is_empty()
+    }
+
     /// Whether there is a new plan (the one load a turn), or a queue has come that the present one waits for.
     #[inline]
     #[must_use]
@@ -131,13 +143,45 @@ impl Worker {
 
     fn take_arrivals(&mut self) -> bool {
         let before = self.ends.len();
-        while let Some(Parcel { key, queue }) = self.adoption.arrivals.try_pop() {
-            // The slab has a place for every queue that may exist.
-            if let Err(end) = self.ends.insert(End::new(key, queue)) {
-                self.give_back(end);
+        while let Some(parcel) = self.adoption.arrivals.try_pop() {
+            if let Some(index) = self.ends.find(parcel.key) {
+                self.exchange(index, parcel);
+            } else if let Err(end) = self.ends.insert(End::new(parcel)) {
+                // The slab has a place for every queue that may exist.
+                self.give_back(end.parcel());
             }
         }
         self.ends.len() > before
+    }
+
+    /// Something is to take the place of end `index`: at once, or when the kernel has let go of what is there.
+    fn exchange(&mut self, index: u32, parcel: Parcel) {
+        let end = &mut self.ends[index];
+        let superseded = end.successor.replace(parcel);
+        if end.state != State::Leaving {
+            self.rest.forget(index, end);
+        }
+        if let Some(superseded) = superseded {
+            self.give_back(superseded);
+        }
+        self.maybe_succeed(index);
+    }
+
+    /// If something waits to take the place of this end, and nothing in the kernel refers to it: now.
+    pub(crate) fn maybe_succeed(&mut self, index: u32) {
+        let end = &mut self.ends[index];
+        if end.state == State::Leaving || !end.is_quiet() {
+            return;
+        }
+        let Some(predecessor) = end.succeed() else { return };
+        if end.wire != End::NO_WIRE {
+            if end.state != State::Awake {
+                end.state = State::HeldBack;
+            }
+            let wire = end.wire;
+            self.wake_wire(wire);
+        }
+        self.give_back(predecessor);
     }
 
     fn lay_wires(&mut self) {
@@ -210,15 +254,18 @@ impl Worker {
             return;
         }
         self.adoption.leaving.retain(|other| *other != index);
-        if let Some(end) = self.ends.remove(index) {
-            self.give_back(end);
+        if let Some(mut end) = self.ends.remove(index) {
+            if let Some(predecessor) = end.succeed() {
+                self.give_back(predecessor);
+            }
+            self.give_back(end.parcel());
         }
         self.maybe_quiesce();
     }
 
-    fn give_back(&mut self, end: End) {
+    fn give_back(&mut self, parcel: Parcel) {
         // There is a place for every queue that may exist, so the ring is never full.
-        let returned = self.adoption.departures.try_push(Parcel { key: end.key, queue: end.queue });
+        let returned = self.adoption.departures.try_push(parcel);
         assert!(returned.is_ok(), "more departures than queues");
         doorbell::ring(self.adoption.foreman);
     }
@@ -249,3 +296,6 @@ fn fingerprint(wire: &PlannedWire, ends: &[PlannedEnd]) -> u64 {
     let start = mix(0xcbf2_9ce4_8422_2325, wire.discard as u64);
     ends.iter().fold(start, |hash, end| mix(mix(hash, end.queue), u64::from(end.side)))
 }
+
+#[cfg(test)]
+mod test;

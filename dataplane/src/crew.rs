@@ -13,13 +13,15 @@ use ringbuf::{HeapCons, HeapProd, HeapRb};
 use crate::adopt::{Adoption, Links, Parcel};
 use crate::announce::Announcement;
 use crate::doorbell;
-use crate::driver::AnyQueue;
 use crate::frame::Burst;
 use crate::rest::Rest;
 use crate::turn::{Reporter, Turn};
 use crate::uring::Uring;
 use crate::wire::{Slab, Wires};
 use crate::worker::Worker;
+
+/// Queues on their way to or from one worker, at most: all there may be, and one to be exchanged for each.
+const PARCELS_MAX: usize = 2 * QUEUES_MAX;
 
 /// What all workers share, for the life of the process.
 #[derive(Debug, Clone, Copy)]
@@ -81,8 +83,8 @@ impl Crew {
         let (told, hear) = mpsc::channel();
         for (number, doorbell) in doorbells.into_iter().take(WORKERS_MAX).enumerate() {
             let doorbell: &'static OwnedFd = Box::leak(Box::new(doorbell));
-            let (arrivals, arriving) = HeapRb::new(QUEUES_MAX).split();
-            let (departing, departures) = HeapRb::new(QUEUES_MAX).split();
+            let (arrivals, arriving) = HeapRb::new(PARCELS_MAX).split();
+            let (departing, departures) = HeapRb::new(PARCELS_MAX).split();
             let (announcements, announced) = HeapRb::new(QUEUES_MAX).split();
             crew.mates.push(Mate { doorbell, arrivals, departures, announcements });
             let (cpu, told) = (welcome.cpus[number], told.clone());
@@ -125,9 +127,9 @@ impl Crew {
     }
 
     /// Hands a queue to a worker.
-    pub fn deliver(&mut self, worker: usize, key: u64, queue: Box<AnyQueue>) {
+    pub fn deliver(&mut self, worker: usize, parcel: Parcel) {
         let mate = &mut self.mates[worker];
-        let pushed = mate.arrivals.try_push(Parcel { key, queue });
+        let pushed = mate.arrivals.try_push(parcel);
         assert!(pushed.is_ok(), "more arrivals than queues");
         doorbell::ring(mate.doorbell.as_fd());
     }

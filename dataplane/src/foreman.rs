@@ -16,7 +16,6 @@ use framewire_shared::publish::{Sound, Subscriber};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::SocketFlags;
 
-use crate::adopt::Parcel;
 use crate::announce::Announcement;
 use crate::crew::{Crew, Premises};
 use crate::doorbell;
@@ -209,12 +208,17 @@ impl Foreman {
         if let Some(generation) = self.plan.changed() {
             self.see(generation);
         }
-        while let Some(Parcel { key, queue }) = self.crew.collect() {
-            self.registry.returned(key, queue);
-        }
+        self.collect();
         let (registry, crew) = (&mut self.registry, &mut self.crew);
-        registry.deliver(|worker, key, queue| crew.deliver(worker, key, queue));
+        registry.deliver(|worker, parcel| crew.deliver(worker, parcel));
         self.maybe_quiesce();
+    }
+
+    /// Takes back what workers have given back.
+    fn collect(&mut self) {
+        while let Some(parcel) = self.crew.collect() {
+            self.registry.returned(parcel);
+        }
     }
 
     fn see(&mut self, generation: u64) {
@@ -236,9 +240,7 @@ impl Foreman {
             return;
         }
         // After the last worker has quiesced nothing more is given back, so what is here and unwanted goes.
-        while let Some(Parcel { key, queue }) = self.crew.collect() {
-            self.registry.returned(key, queue);
-        }
+        self.collect();
         self.registry.sweep(generation);
         self.is_unfinished = false;
         self.plan.quiesce();

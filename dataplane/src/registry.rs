@@ -2,6 +2,9 @@
 //!
 //! A queue is *here* (just built, or given back) or *with* a worker. A worker's plan says where it should be.
 //! The descriptors are shared with the queue, so that they can be given to a new control plane at any time.
+//!
+//! A queue may be exchanged for another one of the same key while a worker has it. Editions tell them apart: the
+//! newest counts, and an older one that comes back is *retired*: what it was made of is nobody's any more.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -10,6 +13,7 @@ use std::sync::Arc;
 use framewire_shared::handover::Build;
 use framewire_shared::plan::Section;
 
+use crate::adopt::Parcel;
 use crate::driver::AnyQueue;
 
 /// Where a queue is.
@@ -25,6 +29,8 @@ struct Entry {
     build: Build,
     descriptors: Arc<[OwnedFd]>,
     place: Place,
+    /// How often it was exchanged.
+    edition: u64,
     /// The plan that was in force when it was built; it cannot have mentioned the queue.
     born: u64,
     /// The worker whose section mentions it, if one does.
@@ -41,7 +47,8 @@ impl Registry {
     /// A queue was built, while the plan of generation `born` was in force.
     pub fn add(&mut self, build: Build, descriptors: Arc<[OwnedFd]>, queue: Box<AnyQueue>, born: u64) {
         let place = Place::Here(queue);
-        self.entries.insert(build.queue, Entry { build, descriptors, place, born, wanted_by: None });
+        let entry = Entry { build, descriptors, place, edition: 0, born, wanted_by: None };
+        self.entries.insert(build.queue, entry);
     }
 
     /// Whether there is a queue of this key.
@@ -66,11 +73,37 @@ impl Registry {
         }
     }
 
-    /// A worker has given a queue back.
-    pub fn returned(&mut self, key: u64, queue: Box<AnyQueue>) {
-        if let Some(entry) = self.entries.get_mut(&key) {
-            entry.place = Place::Here(queue);
+    /// Puts another queue in the place of the one of this key. If that is here, it is returned at once; if a
+    /// worker has it, `deliver` sends the new one there, and the old one will come back as
+    /// [`Registry::returned`]. Gives the new one back if there is none of this key.
+    ///
+    /// # Errors
+    /// The new queue, if nothing has this key.
+    pub fn exchange(
+        &mut self,
+        key: u64,
+        queue: Box<AnyQueue>,
+        deliver: impl FnOnce(usize, Parcel),
+    ) -> Result<Option<Box<AnyQueue>>, Box<AnyQueue>> {
+        let Some(entry) = self.entries.get_mut(&key) else { return Err(queue) };
+        entry.edition += 1;
+        match &mut entry.place {
+            Place::Here(here) => Ok(Some(std::mem::replace(here, queue))),
+            Place::With(worker) => {
+                deliver(*worker, Parcel { key, edition: entry.edition, queue });
+                Ok(None)
+            }
         }
+    }
+
+    /// A worker has given a queue back. Returns it if it is retired.
+    pub fn returned(&mut self, parcel: Parcel) -> Option<Parcel> {
+        let Some(entry) = self.entries.get_mut(&parcel.key) else { return Some(parcel) };
+        if parcel.edition != entry.edition {
+            return Some(parcel);
+        }
+        entry.place = Place::Here(parcel.queue);
+        None
     }
 
     /// Notes which worker wants which queue.
@@ -88,12 +121,12 @@ impl Registry {
     }
 
     /// Hands every queue that is here to the worker that wants it.
-    pub fn deliver(&mut self, mut deliver: impl FnMut(usize, u64, Box<AnyQueue>)) {
+    pub fn deliver(&mut self, mut deliver: impl FnMut(usize, Parcel)) {
         for (key, entry) in &mut self.entries {
             let Some(worker) = entry.wanted_by else { continue };
             let place = std::mem::replace(&mut entry.place, Place::With(worker));
             match place {
-                Place::Here(queue) => deliver(worker, *key, queue),
+                Place::Here(queue) => deliver(worker, Parcel { key: *key, edition: entry.edition, queue }),
                 Place::With(holder) => entry.place = Place::With(holder),
             }
         }

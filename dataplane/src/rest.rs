@@ -137,6 +137,9 @@ impl Worker {
             Woken::ByDoorbell => {
                 self.rest.doorbell_is_watched = false;
                 doorbell::hush(self.rest.doorbell);
+                if self.adoption.has_arrivals() {
+                    self.adopt();
+                }
                 self.announce();
             }
             Woken::End(index, Readiness::Receive) => self.on_frames(index),
@@ -150,10 +153,12 @@ impl Worker {
         end.watched_receive = false;
         end.queue.disarm(Readiness::Receive);
         if end.state == State::Leaving {
-            self.maybe_depart(index);
-        } else if end.state == State::Dozing {
+            return self.maybe_depart(index);
+        }
+        if end.state == State::Dozing {
             self.wake(index);
         }
+        self.maybe_succeed(index);
     }
 
     /// An end may have room again: gets rid of what it kept, then lets those send that were held back.
@@ -164,11 +169,19 @@ impl Worker {
         if end.state == State::Leaving {
             return self.maybe_depart(index);
         }
+        if end.successor.is_some() {
+            return self.maybe_succeed(index);
+        }
         end.queue.drain(&mut self.turn);
         if end.queue.room() == 0 && !end.queue.arm(Readiness::Send) {
             return self.rest.watch_send(index, end);
         }
         let wire = end.wire;
+        self.wake_wire(wire);
+    }
+
+    /// Whoever was held back on this wire is asked again.
+    pub(crate) fn wake_wire(&mut self, wire: u32) {
         for place in 0..self.wires.members(wire).len() {
             let member = self.wires.members(wire)[place];
             if self.ends[member].state == State::HeldBack {

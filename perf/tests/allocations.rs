@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use framewire_dataplane::adopt::Parcel;
 use framewire_dataplane::crew::{Crew, Premises};
 use framewire_dataplane::driver;
 use framewire_perf::endpoint::{Address, Endpoint};
@@ -118,7 +119,8 @@ impl Bench {
         for (key, (options, descriptor)) in (1..).zip(queues) {
             let descriptors: Arc<[OwnedFd]> = vec![descriptor].into();
             let counters = &status.queue_counters[usize::try_from(key).unwrap()];
-            crew.deliver(0, key, Box::new(driver::build(key, &options, &descriptors, counters).unwrap()));
+            let queue = driver::build(key, &options, &descriptors, counters).unwrap();
+            crew.deliver(0, Parcel { key, edition: 0, queue: Box::new(queue) });
         }
         // The worker goes on to the end of this process, and needs what the crew holds.
         Box::leak(Box::new(crew));

@@ -1,5 +1,6 @@
 //! A queue at the end of a wire, and whether it is being polled.
 
+use crate::adopt::Parcel;
 use crate::driver::AnyQueue;
 
 /// Whether a worker asks an end for frames.
@@ -29,6 +30,10 @@ pub enum State {
 pub struct End {
     /// Its key in the plan.
     pub key: u64,
+    /// Which of the queues under this key it is.
+    pub edition: u64,
+    /// What is to take its place.
+    pub successor: Option<Parcel>,
     /// The queue. Boxed, so that it moves between threads by its address alone.
     pub queue: Box<AnyQueue>,
     /// Its wire, or [`End::NO_WIRE`].
@@ -55,9 +60,12 @@ impl End {
 
     /// A queue that has just arrived and is on no wire yet.
     #[must_use]
-    pub fn new(key: u64, queue: Box<AnyQueue>) -> Self {
+    pub fn new(parcel: Parcel) -> Self {
+        let Parcel { key, edition, queue } = parcel;
         End {
             key,
+            edition,
+            successor: None,
             queue,
             wire: Self::NO_WIRE,
             side: 0,
@@ -68,6 +76,19 @@ impl End {
             watched_receive: false,
             watched_send: false,
         }
+    }
+
+    /// As it travels.
+    #[must_use]
+    pub fn parcel(self) -> Parcel {
+        Parcel { key: self.key, edition: self.edition, queue: self.queue }
+    }
+
+    /// Lets its successor, if there is one, take its place. Returns what was there.
+    pub fn succeed(&mut self) -> Option<Parcel> {
+        let Parcel { key, edition, queue } = self.successor.take()?;
+        let edition = std::mem::replace(&mut self.edition, edition);
+        Some(Parcel { key, edition, queue: std::mem::replace(&mut self.queue, queue) })
     }
 
     /// Whether it had nothing for as long as it is to be polled.
