@@ -25,7 +25,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-use crate::{adopt, doorbell, driver, foreman, uring};
+use crate::{adopt, doorbell, driver, foreman, uring, virtqueue};
 
 /// What the allocator, the standard library and the end of the process need.
 const SYSTEM_CALLS: &[libc::c_long] = &[
@@ -134,8 +134,9 @@ fn filter() -> Result<BpfProgram, seccompiler::Error> {
         foreman::SYSTEM_CALLS,
         uring::SYSTEM_CALLS,
     ];
+    let declared = declared.into_iter().chain(driver::SYSTEM_CALLS).chain(virtqueue::SYSTEM_CALLS);
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        declared.into_iter().chain(driver::SYSTEM_CALLS).flatten().map(|call| (*call, Vec::new())).collect();
+        declared.flatten().map(|call| (*call, Vec::new())).collect();
     for (call, condition) in conditions()? {
         if let Some(rule) = rules.get_mut(&call) {
             rule.push(SeccompRule::new(vec![condition])?);

@@ -15,5 +15,6 @@ pub mod registry;
 pub mod rest;
 pub mod turn;
 pub mod uring;
+pub mod virtqueue;
 pub mod wire;
 pub mod worker;

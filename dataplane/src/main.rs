@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use framewire_dataplane::crew::{Crew, Premises, Unable};
 use framewire_dataplane::foreman::{Belongings, Foreman};
 use framewire_dataplane::isolate;
+use framewire_dataplane::virtqueue::cut;
 use framewire_shared::handover::{self, Message, Step, WELCOME_DESCRIPTORS, Walls, Welcome};
 use framewire_shared::region::{Mapping, Region};
 
@@ -55,6 +56,7 @@ fn settle_in(welcome: Welcome, mut descriptors: Vec<OwnedFd>) -> Result<Settled,
     premises.status.workers.iter().chain([&premises.status.foreman]).for_each(|line| line.clear());
     let isolation = |errno| Unable::from_errno(Step::Isolation, errno);
     let walls = isolate::give_up_privileges().map_err(isolation)?;
+    cut::install().map_err(|error| Unable::from_io(Step::Memory, &error))?;
     let crew = Crew::start(&welcome, premises, doorbells)?;
     isolate::shut_the_door().map_err(|_refused| isolation(rustix::io::Errno::NOSYS))?;
     Ok((walls, Belongings { welcome, descriptors }, premises, crew))

@@ -5,6 +5,7 @@ use std::time::Instant;
 use framewire_shared::happenings::{Happening, HappeningRing, ReadIndex};
 
 use crate::frame::{Burst, Strip};
+use crate::virtqueue::Chains;
 
 /// Frame memory of one worker. Half a megabyte holds a burst of 64 ordinary frames many times over and seven
 /// of 64 KiB, and stays in the second-level cache.
@@ -49,6 +50,10 @@ pub struct Turn {
     pub scratch: Strip,
     /// Frames cut out of large ones, for sinks that cannot take those. As `scratch`.
     pub lowered: Burst,
+    /// What a guest's transmitq has given for this pass.
+    pub taken: Chains,
+    /// What guests' receiveqs have given to be filled.
+    pub offered: Chains,
     /// When this turn began, in nanoseconds since the worker did.
     pub now_ns: u64,
     /// Where to report what the control plane should know.
@@ -66,6 +71,8 @@ impl Turn {
             strip: Strip::new(STRIP_BYTES)?,
             scratch: Strip::new(SCRATCH_BYTES)?,
             lowered: Burst::default(),
+            taken: Chains::default(),
+            offered: Chains::default(),
             now_ns: 0,
             reporter,
             started: Instant::now(),

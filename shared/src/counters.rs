@@ -27,10 +27,12 @@ pub enum DropReason {
     Foreign = 6,
     /// The kernel refused to take the frame.
     Refused = 7,
+    /// The guest's driver does not take frames: it has not started, has stopped, or has broken its ring.
+    NotReady = 8,
 }
 
 /// How many reasons there are.
-pub const DROP_REASONS: usize = 8;
+pub const DROP_REASONS: usize = 9;
 
 impl DropReason {
     /// All of them, in the order of their counters.
@@ -43,6 +45,7 @@ impl DropReason {
         DropReason::BadHeader,
         DropReason::Foreign,
         DropReason::Refused,
+        DropReason::NotReady,
     ];
 
     /// The name in reports and metrics.
@@ -57,6 +60,7 @@ impl DropReason {
             DropReason::BadHeader => "bad-header",
             DropReason::Foreign => "foreign",
             DropReason::Refused => "refused",
+            DropReason::NotReady => "not-ready",
         }
     }
 }
@@ -104,6 +108,8 @@ pub struct QueueCounters {
     pub calls: Counter,
     /// Times that a sink had no room and its source was held back.
     pub held_back: Counter,
+    /// Times that a guest broke its rings' rules, which ended them.
+    pub guest_faults: Counter,
 }
 
 const _: () = assert!(size_of::<QueueCounters>() == 128);
@@ -125,8 +131,10 @@ impl QueueCounters {
             dropped,
             calls,
             held_back,
+            guest_faults,
         } = self;
-        let single = [received_frames, received_bytes, sent_frames, sent_bytes, calls, held_back];
+        let single =
+            [received_frames, received_bytes, sent_frames, sent_bytes, calls, held_back, guest_faults];
         single.into_iter().chain(dropped).for_each(|counter| counter.set(0));
     }
 }

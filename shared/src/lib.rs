@@ -16,6 +16,7 @@
 //! wild access over here.
 
 pub mod atomic;
+pub mod ledger;
 pub mod limits;
 pub mod publish;
 

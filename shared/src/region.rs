@@ -23,6 +23,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::counters::{QueueCounters, WorkerCounters};
 use crate::happenings::{HappeningRing, ReadIndex};
+use crate::ledger::QueueLedger;
 use crate::limits::{QUEUES_MAX, WORKERS_MAX};
 use crate::plan::PlanSlot;
 use crate::publish::Acknowledgement;
@@ -99,6 +100,8 @@ pub struct Status {
     pub worker_counters: [WorkerCounters; WORKERS_MAX],
     /// What the queues have done, by counter slot.
     pub queue_counters: [QueueCounters; QUEUES_MAX],
+    /// Where guests' rings stand, by counter slot.
+    pub ledgers: [QueueLedger; QUEUES_MAX],
     /// What happened.
     pub happenings: [HappeningRing; PRODUCERS],
 }
@@ -149,6 +152,7 @@ unsafe impl Region for Status {
     const LAYOUT: u64 = fingerprint(&[
         size_of::<Status>(),
         size_of::<QueueCounters>(),
+        size_of::<QueueLedger>(),
         size_of::<WorkerCounters>(),
         size_of::<HappeningRing>(),
     ]);

@@ -16,6 +16,7 @@
 
 mod dgram;
 mod gather;
+pub mod guest;
 mod null;
 mod sink;
 mod stream;
@@ -30,6 +31,7 @@ use framewire_shared::limits::BURST_FRAMES_MAX;
 use rustix::io::Errno;
 
 pub use dgram::Dgram;
+pub use guest::Guest;
 pub use null::Null;
 pub use stream::Stream;
 pub use tap::Tap;
@@ -68,8 +70,7 @@ pub fn build(
             Ok(AnyQueue::Dgram(Dgram::new(key, options, Arc::clone(descriptors), counters)?))
         }
         DriverOptions::Stream => Ok(AnyQueue::Stream(Stream::new(descriptors, counters)?)),
-        // Without a guest it takes and discards.
-        DriverOptions::Guest => Ok(AnyQueue::Null(Null::new(counters))),
+        DriverOptions::Guest => Ok(AnyQueue::Guest(Guest::absent(key, counters))),
     }
 }
 
@@ -174,10 +175,6 @@ pub trait Queue {
 
 /// Any driver's queue.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "boxed as a whole: a queue moves between threads by its address"
-)]
 pub enum AnyQueue {
     /// Takes and discards.
     Null(Null),
@@ -187,6 +184,8 @@ pub enum AnyQueue {
     Dgram(Dgram),
     /// A stream socket.
     Stream(Stream),
+    /// A virtual machine's NIC.
+    Guest(Guest),
 }
 
 macro_rules! each {
@@ -196,6 +195,7 @@ macro_rules! each {
             AnyQueue::Tap($queue) => $do,
             AnyQueue::Dgram($queue) => $do,
             AnyQueue::Stream($queue) => $do,
+            AnyQueue::Guest($queue) => $do,
         }
     };
 }

@@ -91,6 +91,13 @@ impl Burst {
         self.frames.is_empty()
     }
 
+    /// How many frames may still be added.
+    #[inline]
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.frames.len())
+    }
+
     /// Whether another frame of `segments` segments fits.
     #[inline]
     #[must_use]
@@ -116,6 +123,25 @@ impl Burst {
             len: u32::try_from(len).expect("FRAME_BYTES_MAX bounds it"),
             offload,
         });
+    }
+
+    /// Adds the frame of `len` bytes that begins `skip` bytes into `segments`. Returns whether there was room.
+    #[inline]
+    pub fn push_behind(&mut self, skip: usize, segments: &[Segment], offload: Offload, len: u32) -> bool {
+        if !self.has_room(segments.len()) {
+            return false;
+        }
+        let first = self.segments.len();
+        if let [segment] = segments {
+            self.segments.push(segment.part(skip, len as usize));
+        } else {
+            let mut cursor = Cursor::new(segments);
+            cursor.pass(skip);
+            self.segments.extend(cursor.parts(len as usize));
+        }
+        let count = small(self.segments.len() - first);
+        self.frames.push(Frame { first: small(first), count, headroom: 0, len, offload });
+        true
     }
 
     /// Adds a frame of `head` and the next `len` bytes at `rest`, which moves past them. Nothing is left to

@@ -6,6 +6,7 @@
 
 mod burst;
 mod checksum;
+mod copy;
 mod cursor;
 mod headers;
 mod lowering;
@@ -15,6 +16,7 @@ mod segmenter;
 mod strip;
 
 pub use burst::{Burst, Frame, SEGMENTS_MAX};
+pub use copy::{copy, gather};
 pub use cursor::Cursor;
 pub use lowering::{Batch, Progress, lower};
 pub use offload::Offload;

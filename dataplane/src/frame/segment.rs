@@ -26,6 +26,12 @@ impl Segment {
         Segment { base, len }
     }
 
+    /// For tests: names bytes that the test keeps, and looks at only when the segment is gone.
+    #[cfg(test)]
+    pub(crate) fn of_test(bytes: &mut [u8]) -> Self {
+        Segment { base: bytes.as_mut_ptr(), len: bytes.len() }
+    }
+
     /// Where the bytes are.
     #[must_use]
     pub fn base(&self) -> *mut u8 {
@@ -46,6 +52,37 @@ impl Segment {
         // SAFETY: `from` is within the segment, or one past its end.
         let base = unsafe { self.base.add(from) };
         Segment { base, len: len.min(self.len - from) }
+    }
+
+    /// Its first `N` bytes, read once: what is decided on them is decided on what was read, whoever writes
+    /// there meanwhile.
+    #[inline]
+    #[must_use]
+    pub fn load<const N: usize>(&self) -> Option<[u8; N]> {
+        if self.len < N {
+            return None;
+        }
+        // SAFETY: `new`'s caller vouched for the bytes, of which there are enough; bytes have no alignment.
+        Some(unsafe { self.base.cast::<[u8; N]>().read_volatile() })
+    }
+
+    /// Has the processor fetch the first line of it, to be written or only read.
+    #[inline]
+    pub fn prefetch(&self, to_write: bool) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
+            let at = self.base.cast::<i8>();
+            if to_write {
+                // SAFETY: a hint; it may name any address.
+                unsafe { _mm_prefetch::<_MM_HINT_ET0>(at) };
+            } else {
+                // SAFETY: as above.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(at) };
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = to_write;
     }
 
     /// Copies the bytes at `from` out; as many as there are.
@@ -129,6 +166,13 @@ impl SegmentList {
     #[must_use]
     pub fn all(&self) -> &[Segment] {
         &self.0
+    }
+
+    /// Adds one, as it is.
+    #[inline]
+    pub fn add(&mut self, segment: Segment) {
+        debug_assert!(self.has_room(1), "a list never grows");
+        self.0.push(segment);
     }
 
     /// Whether `segments` more fit.
