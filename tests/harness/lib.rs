@@ -11,6 +11,7 @@ pub mod denied;
 pub mod flow;
 pub mod frames;
 pub mod framewire;
+pub mod guest;
 pub mod leaks;
 pub mod namespace;
 pub mod need;
