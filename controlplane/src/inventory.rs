@@ -46,7 +46,7 @@ pub struct Farewell {
 }
 
 /// What never changes about a port.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Description {
     /// As given to `netdev_add`, to show and to compare.
     pub arguments: Map<String, Value>,
@@ -70,7 +70,7 @@ pub struct Queue {
 }
 
 /// A port.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
     /// What other ports call it; never used twice.
     pub number: u64,

@@ -46,6 +46,8 @@ impl Loop {
     pub fn new(mut server: Server, signals: Signals) -> io::Result<Self> {
         let poll = Poll::new()?;
         server.monitors.register(poll.registry())?;
+        // What happened before anybody was served is no news to the first client.
+        drop(server.network.take_news());
         watch(&poll, signals.as_fd(), SIGNALS)?;
         watch(&poll, server.network.supervisor().equipment().doorbell().as_fd(), DOORBELL)?;
         watch(&poll, server.connections.as_fd(), CONNECTIONS)?;

@@ -54,7 +54,7 @@ pub(crate) fn replay(file: &str, servers: Servers) -> Report {
     );
     let mut command = Command::new("python3");
     command.arg(folder.join("replay")).args(["--quiet", "--netns", "--server", &server]);
-    command.args(["--fresh", servers.option(), "--scale", "2", "--json"]).arg(&json);
+    command.args(["--fresh", servers.option(), "--scale", "3", "--json"]).arg(&json);
     command.arg("--log").arg(&log).arg(folder.join(file));
     // It ends with status 1 when a vector fails; whether that is wrong is decided here.
     let mut replay = process::Process::start(command);
@@ -107,17 +107,17 @@ impl Report {
     }
 
     /// One line past the test runner's capture, so that the totals are seen; skips go to the list of skips.
-    pub(crate) fn announce(&self, way: &str, group: &str, deviations: &Deviations) {
+    pub(crate) fn announce(&self, test: &str, deviations: &Deviations) {
         let Totals { passed, failed, skipped } = self.totals;
         let excused =
             self.failed().filter(|outcome| deviations.excuse(&outcome.group, &outcome.name)).count();
         let line = format!(
-            "qmp {way} {group}: {passed} pass, {} fail, {excused} listed as different or not built, {skipped} skipped\n",
+            "qmp {test}: {passed} pass, {} fail, {excused} listed as different or not built, {skipped} skipped\n",
             failed - excused
         );
         let _ = std::io::stderr().write_all(line.as_bytes());
         for outcome in self.vectors.iter().filter(|outcome| outcome.result == "skip") {
-            need::note_skip(&format!("qmp {way} {group} {}", outcome.name), &outcome.why);
+            need::note_skip(&format!("qmp {test} {}", outcome.name), &outcome.why);
         }
     }
 

@@ -10,25 +10,25 @@ use serde_json::{Map, Value, json};
 use super::counter_slots::CounterSlots;
 use super::{Description, Farewell, Inventory, Port, Queue, Role};
 
-/// As it is kept.
-pub(super) fn to_json(inventory: &Inventory) -> Value {
-    let ports: Vec<Value> = inventory.ports.iter().map(port_to_json).collect();
-    json!({ "serial": inventory.serial, "ports": ports })
+/// What concerns all ports.
+pub(super) fn first_line(inventory: &Inventory) -> Value {
+    json!({ "serial": inventory.serial })
 }
 
-/// Back; `None` if it is not what [`to_json`] makes.
-pub(super) fn from_json(value: &Value) -> Option<Inventory> {
-    let ports: Vec<Port> =
-        value.get("ports")?.as_array()?.iter().map(port_from_json).collect::<Option<_>>()?;
+/// Back from the first line and those of the ports; `None` if they are not what we make.
+pub(super) fn from_lines(lines: &[Value]) -> Option<Inventory> {
+    let (first, ports) = lines.split_first()?;
+    let ports: Vec<Port> = ports.iter().map(port_from_json).collect::<Option<_>>()?;
     let mut counter_slots = CounterSlots::default();
     let mut slots = ports.iter().flat_map(|port| &port.queues).map(|queue| queue.counter_slot);
     let numbers_grow = ports.windows(2).all(|pair| pair[0].number < pair[1].number);
     let whole = numbers_grow && slots.all(|slot| counter_slots.take_this(slot));
-    let serial = value.get("serial")?.as_u64()?;
+    let serial = first.get("serial")?.as_u64()?;
     whole.then_some(Inventory { ports, serial, counter_slots })
 }
 
-fn port_to_json(port: &Port) -> Value {
+/// The line of a port.
+pub(super) fn port_to_json(port: &Port) -> Value {
     let queues: Vec<Value> = port.queues.iter().map(queue_to_json).collect();
     let (role, hub) = match port.role {
         Role::Netdev => ("netdev", None),

@@ -23,11 +23,25 @@ enum Source {
         listener: Listener,
         /// Nobody looked since it last said that one waits.
         someone_waits: bool,
+        /// One waits and could not be taken: when to look again.
+        again_at: Option<Instant>,
     },
     /// We connect, and try again after the time given unless it is zero.
     Outward { address: Address, again_after: Duration, attempt: Option<Attempt>, again_at: Option<Instant> },
     /// A connection that we were started with; there will be no other.
     Given,
+}
+
+/// After so long a client that could not be taken is tried again.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(500);
+
+/// A listener on which somebody may be waiting already.
+fn waiting_at(listener: Listener) -> Source {
+    Source::Listener { listener, someone_waits: true, again_at: None }
+}
+
+fn is_due(now: bool, at: Option<Instant>) -> bool {
+    now || at.is_some_and(|at| at <= Instant::now())
 }
 
 /// One monitor.
@@ -49,14 +63,14 @@ impl Monitor {
         let mut given = None;
         let source = match endpoint.address {
             Address::Inherited(number) => match inherit(number)? {
-                Inherited::Listener(listener) => Source::Listener { listener, someone_waits: true },
+                Inherited::Listener(listener) => waiting_at(listener),
                 Inherited::Stream(stream) => {
                     given = Some(stream);
                     Source::Given
                 }
             },
             Address::Unix(_) | Address::Abstract { .. } | Address::Tcp { .. } if endpoint.server => {
-                Source::Listener { listener: Listener::open(&endpoint.address)?, someone_waits: true }
+                waiting_at(Listener::open(&endpoint.address)?)
             }
             Address::Unix(_) | Address::Abstract { .. } | Address::Tcp { .. } => {
                 if endpoint.reconnect.is_zero() {
@@ -114,16 +128,20 @@ impl Monitor {
             return;
         }
         match &mut self.source {
-            Source::Listener { listener, someone_waits } if *someone_waits => match listener.accept() {
-                Ok(Some(stream)) => self.begin(stream, registry),
-                Ok(None) => *someone_waits = false,
-                Err(error) => {
-                    // Out of descriptors, most likely. The next that connects makes us look again.
-                    log::warn!("cannot accept a QMP client: {error}");
-                    *someone_waits = false;
+            Source::Listener { listener, someone_waits, again_at } if is_due(*someone_waits, *again_at) => {
+                *again_at = None;
+                match listener.accept() {
+                    Ok(Some(stream)) => self.begin(stream, registry),
+                    Ok(None) => *someone_waits = false,
+                    Err(error) => {
+                        // Out of descriptors, most likely; and the socket tells of a client only once.
+                        log::warn!("cannot accept a QMP client: {error}; trying again");
+                        *someone_waits = false;
+                        *again_at = Some(Instant::now() + ACCEPT_AGAIN);
+                    }
                 }
-            },
-            Source::Outward { again_at, .. } if again_at.is_some_and(|at| at <= Instant::now()) => {
+            }
+            Source::Outward { again_at, .. } if is_due(false, *again_at) => {
                 *again_at = None;
                 self.begin_attempt(registry);
             }
@@ -145,7 +163,9 @@ impl Monitor {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.source {
             Source::Outward { again_at, .. } => *again_at,
-            Source::Listener { .. } | Source::Given => None,
+            // While a client is served, nobody else is looked for.
+            Source::Listener { again_at, .. } => again_at.filter(|_at| self.session.is_none()),
+            Source::Given => None,
         }
     }
 
@@ -154,8 +174,8 @@ impl Monitor {
         match &self.session {
             Some(session) => session.has_work(),
             None => match &self.source {
-                Source::Listener { someone_waits, .. } => *someone_waits,
-                Source::Outward { again_at, .. } => again_at.is_some_and(|at| at <= Instant::now()),
+                Source::Listener { someone_waits, again_at, .. } => is_due(*someone_waits, *again_at),
+                Source::Outward { again_at, .. } => is_due(false, *again_at),
                 Source::Given => false,
             },
         }
