@@ -13,6 +13,8 @@ mod deviations;
 #[path = "qmp/report.rs"]
 mod report;
 
+use std::sync::LazyLock;
+
 use ahead::Job;
 use deviations::Deviations;
 use framewire_tests::{need, programs};
@@ -21,14 +23,14 @@ use report::{Report, Servers};
 /// One test per group and way, so that a failure names its group.
 macro_rules! groups {
     ($($group:ident = $file:literal),+ $(,)?) => {
-        static JOBS: &[Job] = &[
+        static JOBS: LazyLock<Vec<Job>> = LazyLock::new(|| vec![
             $(
                 Job::new(concat!("fresh::", stringify!($group)), concat!("vectors/", $file), Servers::OnePerVector),
                 Job::new(concat!("shared::", stringify!($group)), concat!("vectors/", $file), Servers::OnePerFile),
             )+
             Job::new("what_kills_qemu_is_survived", "survive/qemu_crashes.jsonl", Servers::OnePerVector),
             Job::new("deviations_are_as_described", "own/deviations.jsonl", Servers::OnePerVector),
-        ];
+        ]);
         mod fresh { $(#[test] fn $group() { super::fresh(concat!("fresh::", stringify!($group))); })+ }
         mod shared { $(#[test] fn $group() { super::shared(concat!("shared::", stringify!($group))); })+ }
     };
@@ -66,7 +68,7 @@ groups!(
 #[track_caller]
 fn replayed(test: &str) -> (&'static Job, &'static Report) {
     let job = JOBS.iter().find(|job| job.test == test).expect("every test has a replay");
-    (job, job.report(JOBS))
+    (job, job.report(&JOBS))
 }
 
 /// A server for each vector.

@@ -26,7 +26,7 @@ pub(crate) struct Job {
 
 impl Job {
     /// A replay that was not begun.
-    pub(crate) const fn new(test: &'static str, file: &'static str, servers: Servers) -> Self {
+    pub(crate) fn new(test: &'static str, file: &'static str, servers: Servers) -> Self {
         Self { test, file, servers, report: OnceLock::new() }
     }
 
