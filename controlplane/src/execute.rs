@@ -9,6 +9,7 @@ mod chardev;
 mod device;
 mod human;
 pub mod net;
+mod nic;
 mod report;
 
 use std::net::Ipv4Addr;
@@ -21,6 +22,8 @@ use crate::inventory::Inventory;
 use crate::kind::prepare::Descriptors;
 use crate::kind::{ChardevNature, Neighbour, Surroundings};
 use crate::network::Network;
+use crate::nic::announce::Announcements;
+use crate::nic::leaving::Leaving;
 use crate::qmp::answer::{Outcome, QmpError, nothing};
 use crate::qmp::command::{self, Command};
 use crate::qmp::greeting;
@@ -55,6 +58,10 @@ pub struct Server {
     pub reach: Reach,
     /// Ports whose connection comes and goes.
     pub connections: Connections,
+    /// NICs that are announced again and again.
+    pub announcements: Announcements,
+    /// NICs that were asked to go.
+    pub leaving: Leaving,
     /// Somebody asked for the end.
     pub is_ending: bool,
 }
@@ -100,10 +107,9 @@ impl Server {
             Command::NetdevDel(arguments) => self.netdev_del(&arguments.id),
             Command::SetLink(arguments) => self.set_link(&arguments.name, arguments.up),
             Command::QueryRxFilter(arguments) => self.query_rx_filter(arguments.name.as_deref()),
-            // Nobody who could announce himself exists without a guest.
-            Command::AnnounceSelf(_) => Ok(nothing()),
-            Command::DeviceAdd(device) => device::add(&device.0),
-            Command::DeviceDel(arguments) => Err(QmpError::device_not_found(&arguments.id)),
+            Command::AnnounceSelf(arguments) => self.announce_self(arguments),
+            Command::DeviceAdd(device) => self.device_add(&device),
+            Command::DeviceDel(arguments) => self.device_del(&arguments.id),
             Command::ObjectAdd(arguments) => match arguments.qom_type {},
             Command::ObjectDel(arguments) => device::object_del(&arguments.id),
             Command::ChardevAdd(arguments) => self.chardev_add(&arguments, caller),
@@ -144,6 +150,9 @@ impl Server {
             self.monitors.fdsets.set_vm_runs(runs);
             let event = if runs { Event::Resume(Nothing {}) } else { Event::Stop(Nothing {}) };
             self.monitors.broadcast(&event);
+            if runs {
+                self.leaving.hurry();
+            }
         }
         Ok(nothing())
     }
@@ -151,6 +160,7 @@ impl Server {
     fn reset(&mut self) -> Outcome {
         let halt = Halt { guest: false, reason: ShutdownCause::HostQmpSystemReset };
         self.monitors.broadcast(&Event::Reset(halt));
+        self.leaving.hurry();
         Ok(nothing())
     }
 

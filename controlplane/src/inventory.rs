@@ -23,6 +23,7 @@ use framewire_shared::limits::{QUEUES_MAX, QUEUES_PER_PORT_MAX};
 use serde_json::{Map, Value};
 
 use self::counter_slots::CounterSlots;
+use crate::nic::{Nic, Origin};
 use crate::qmp::answer::QmpError;
 
 /// What part a port plays.
@@ -56,6 +57,8 @@ pub struct Description {
     pub farewell: Option<Farewell>,
     /// Overrides the daemon's own, in microseconds.
     pub poll_us: Option<u32>,
+    /// What a NIC is besides.
+    pub nic: Option<Nic>,
 }
 
 /// One queue of a port.
@@ -93,6 +96,12 @@ impl Port {
     #[must_use]
     pub fn kind(&self) -> &str {
         self.description.arguments.get("type").and_then(Value::as_str).unwrap_or("nic")
+    }
+
+    /// What it is as a NIC, if it is one.
+    #[must_use]
+    pub fn nic(&self) -> Option<&Nic> {
+        self.description.nic.as_ref().filter(|_nic| self.role == Role::Nic)
     }
 }
 
@@ -169,6 +178,13 @@ impl Inventory {
         self.ports.iter().find(|port| port.role != Role::Nic && port.id == id)
     }
 
+    /// The NIC of that name that `netdev_add` has made: its name is one of a back end as well.
+    #[must_use]
+    pub fn netdev_nic(&self, id: &str) -> Option<&Port> {
+        let is_netdev = |port: &Port| port.nic().is_some_and(|nic| nic.origin == Origin::Netdev);
+        self.ports.iter().find(|port| port.id == id && is_netdev(port))
+    }
+
     /// The port of that number.
     #[must_use]
     pub fn port(&self, number: u64) -> Option<&Port> {
@@ -187,7 +203,8 @@ impl Inventory {
     /// # Errors
     /// [`Error::Duplicate`].
     pub fn check_backend_id(&self, id: &str) -> Result<(), Error> {
-        if self.backend(id).is_some() { Err(Error::Duplicate(id.to_owned())) } else { Ok(()) }
+        let is_taken = self.backend(id).or_else(|| self.netdev_nic(id)).is_some();
+        if is_taken { Err(Error::Duplicate(id.to_owned())) } else { Ok(()) }
     }
 
     /// The back end of that name, if nobody faces it yet.
@@ -207,7 +224,8 @@ impl Inventory {
     /// # Errors
     /// If the name is taken, the peer cannot be had, or there are too many queues; nothing has changed then.
     pub fn add(&mut self, new: NewPort) -> Result<&Port, Error> {
-        if new.role != Role::Nic {
+        let is_netdev = new.description.nic.as_ref().is_some_and(|nic| nic.origin == Origin::Netdev);
+        if new.role != Role::Nic || is_netdev {
             self.check_backend_id(&new.id)?;
         }
         let peer = new.peer.as_deref().map(|id| self.check_peer(id)).transpose()?;
@@ -241,6 +259,15 @@ impl Inventory {
     pub fn remove_backend(&mut self, id: &str) -> Result<Port, Error> {
         let at = self.ports.iter().position(|port| port.role != Role::Nic && port.id == id);
         Ok(self.remove_at(at.ok_or_else(|| Error::NotFound(id.to_owned()))?))
+    }
+
+    /// Removes a NIC. The back end that it faced stays, facing nobody.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no NIC of that number.
+    pub fn remove_nic(&mut self, number: u64) -> Result<Port, Error> {
+        let at = self.ports.iter().position(|port| port.role == Role::Nic && port.number == number);
+        Ok(self.remove_at(at.ok_or_else(|| Error::NotFound(number.to_string()))?))
     }
 
     /// `set_link`: every port of that name. A NIC that faces one of them follows; a back end does not.
@@ -315,6 +342,8 @@ impl Inventory {
         }
         if let Some(peer) = port.peer.and_then(|number| self.port_mut(number)) {
             peer.peer = None;
+            // The guest sees that its cable is gone.
+            peer.link_is_up &= peer.role != Role::Nic;
         }
         port
     }

@@ -11,6 +11,7 @@ pub mod host;
 pub mod inventory;
 pub mod kind;
 pub mod network;
+pub mod nic;
 pub mod planner;
 pub mod qmp;
 pub mod reach;

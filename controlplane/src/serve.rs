@@ -88,6 +88,7 @@ impl Loop {
         self.server.reach.try_due(self.server.network.vault());
         // After the answer: what a command began is told when it has happened.
         self.server.attend_connections();
+        self.server.attend_nics();
         self.server.tell_news();
     }
 
@@ -96,9 +97,7 @@ impl Loop {
         if self.server.monitors.is_busy() {
             return Some(Duration::ZERO);
         }
-        let Server { monitors, network, reach, connections, .. } = &self.server;
-        let due = [monitors.deadline(), network.supervisor().due(), reach.due(), connections.due()];
-        let next = due.into_iter().flatten().min()?;
+        let next = self.server.due()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -138,6 +137,13 @@ fn reason(detail: u64) -> String {
 }
 
 impl Server {
+    /// When something is to be done though nothing happens.
+    fn due(&self) -> Option<Instant> {
+        let Server { monitors, network, reach, connections, announcements, leaving, .. } = self;
+        let outside = [monitors.deadline(), network.supervisor().due(), reach.due(), connections.due()];
+        outside.into_iter().chain([announcements.due(), leaving.due()]).flatten().min()
+    }
+
     /// Takes note of what the data plane has told. It may tell anything: keys are looked up.
     fn hear(&mut self, happening: Happening) {
         match happening.kind {

@@ -7,6 +7,7 @@ mod bridge;
 mod dgram;
 mod framed;
 mod hubport;
+mod nic;
 mod none;
 mod socket;
 mod stream;

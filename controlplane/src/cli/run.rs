@@ -2,6 +2,7 @@
 
 mod arguments;
 mod config;
+mod nic;
 mod start;
 
 use std::ffi::OsString;
@@ -23,6 +24,8 @@ Options:
   --qmp unix:PATH      a monitor for QEMU's clients, or tcp:HOST:PORT; may be given several times, and takes
                        QEMU's options (server=on|off, wait=on|off, reconnect=SECONDS)
   --netdev TYPE,id=…   a netdev, in QEMU's syntax or as JSON; may be given several times
+  --device DRIVER,…    a NIC: virtio-net-pci with QEMU's properties, or as JSON; may be given several times
+  --nic TYPE,…         a netdev and a NIC that faces it: the netdev's options, mac= and model=
   --chardev TYPE,id=…  a character device (socket or null), in QEMU's syntax or as JSON
   --config FILE        QMP commands to execute at the start, one a line; stops at the first that fails
   --runtime-dir DIR    where state is kept (default: /run/framewire, or under $XDG_RUNTIME_DIR)

@@ -1,21 +1,154 @@
-//! Devices and objects: commands that clients send around netdevs, as far as there is nothing
-//! of the kind here yet. They refuse as QEMU refuses what it does not have.
+//! Devices and objects: NICs come and go; of everything else that QEMU has there is nothing, and it is refused as
+//! QEMU refuses what it does not have.
 
+use framewire_shared::driver::DriverOptions;
+use framewire_shared::session::feature;
 use serde_json::{Map, Value};
 
-use crate::qmp::answer::{ErrorClass, Outcome, QmpError};
+use super::Server;
+use super::net::kept;
+use crate::inventory::{Description, Inventory, NewPort, Port, Role};
+use crate::kind::nic::Checked;
+use crate::kind::prepare::PreparedQueue;
+use crate::nic::properties::{self, Properties};
+use crate::nic::{Nic, Origin, naming};
+use crate::qmp::answer::{ErrorClass, Outcome, QmpError, nothing};
+use crate::qmp::types::device::DeviceAdd;
+use crate::qmp::types::event::{DeviceDeleted, Event};
 use crate::qmp::types::yank::Yank;
 
-/// No model of a device is built in.
-pub(super) fn add(device: &Map<String, Value>) -> Outcome {
-    match device.get("driver") {
-        None => Err(QmpError::missing("driver")),
-        Some(Value::String(driver)) => {
-            Err(QmpError::generic(format!("'{driver}' is not a valid device model name")))
+impl Server {
+    /// Makes a NIC: when this returns, it is in effect.
+    pub(super) fn device_add(&mut self, device: &DeviceAdd) -> Outcome {
+        properties::driver(&device.0)?;
+        if let Some(id) = device.0.get("id").and_then(Value::as_str)
+            && naming::device(self.network.inventory(), id).is_some()
+        {
+            return Err(QmpError::generic(format!("Duplicate device ID '{id}'")));
         }
-        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-            Err(QmpError::invalid_type("driver", "string"))
+        let properties = Properties::read(&device.0)?;
+        if let Some(netdev) = &properties.netdev {
+            match self.network.inventory().backend(netdev).map(|port| port.peer) {
+                None => return Err(properties::netdev_not_found(netdev)),
+                Some(Some(_peer)) => return Err(properties::netdev_in_use(netdev)),
+                Some(None) => {}
+            }
         }
+        self.add_nic(device.0.clone(), &properties, Origin::Device)
+    }
+
+    /// `netdev_add` of a NIC.
+    pub(super) fn netdev_add_nic(
+        &mut self,
+        arguments: Map<String, Value>,
+        id: &str,
+        checked: Checked,
+    ) -> Outcome {
+        if naming::device(self.network.inventory(), id).is_some() {
+            return Err(QmpError::duplicate_id(id));
+        }
+        let Checked { netdev, mac, model } = checked;
+        let properties = Properties { id: Some(id.to_owned()), netdev, mac, ..Properties::new(model) };
+        self.add_nic(arguments, &properties, Origin::Netdev)
+    }
+
+    fn add_nic(&mut self, arguments: Map<String, Value>, properties: &Properties, origin: Origin) -> Outcome {
+        let mut next = self.network.inventory().clone();
+        let netdev = properties.netdev.as_deref().and_then(|netdev| next.backend(netdev));
+        let pairs = properties.pairs(netdev.map_or(0, |port| port.queues.len()));
+        let nic = describe(&next, properties, pairs, origin);
+        let id = nic.device_id.clone().unwrap_or_else(|| naming::name(&next, nic.model));
+        let info = nic.info();
+        let description = Description { arguments, info, nic: Some(nic), ..Description::default() };
+        let peer = properties.netdev.clone();
+        let port = next.add(NewPort { id, role: Role::Nic, description, queues: pairs, peer })?;
+        let guest = || PreparedQueue { options: DriverOptions::Guest, descriptors: Vec::new() };
+        let kept = kept(port, (0..pairs).map(|_nth| guest()).collect());
+        self.network.commit(next, kept)?;
+        Ok(nothing())
+    }
+
+    /// Asks a NIC to go.
+    pub(super) fn device_del(&mut self, id: &str) -> Outcome {
+        let (port, _nic) =
+            naming::device(self.network.inventory(), id).ok_or_else(|| QmpError::device_not_found(id))?;
+        if self.leaving.has(port.number) {
+            return Err(QmpError::generic(format!("Device {id} is already in the process of unplug")));
+        }
+        self.leaving.ask(port.number, self.machine.runs());
+        Ok(nothing())
+    }
+
+    /// Lets the NICs go whose time has come.
+    pub(super) fn dismiss_nics(&mut self) {
+        for number in self.leaving.take_due() {
+            if let Err(error) = self.remove_nic(number) {
+                log::error!("a NIC cannot go: {error}");
+            }
+        }
+    }
+
+    /// Takes a NIC away and says so: first the NIC, then the device that it was in.
+    pub(super) fn remove_nic(&mut self, number: u64) -> Result<(), QmpError> {
+        self.leaving.forget(number);
+        let mut next = self.network.inventory().clone();
+        let gone = next.remove_nic(number)?;
+        self.network.commit(next, Vec::new())?;
+        if let Some(Nic { model, device_id, path, origin: Origin::Device, .. }) = gone.nic() {
+            if model.has_backend() {
+                let backend = DeviceDeleted { device: None, path: format!("{path}/virtio-backend") };
+                self.monitors.broadcast(&Event::DeviceDeleted(backend));
+            }
+            let device = DeviceDeleted { device: device_id.clone(), path: path.clone() };
+            self.monitors.broadcast(&Event::DeviceDeleted(device));
+        }
+        Ok(())
+    }
+
+    /// `--device` for NICs that were there before this process: the one that it means, if there is one.
+    ///
+    /// # Errors
+    /// If there is one of that id that is another.
+    pub fn adopted_device(
+        &self,
+        device: &DeviceAdd,
+        is_free: impl Fn(&Port) -> bool,
+    ) -> Result<Option<u64>, QmpError> {
+        let id = device.0.get("id").and_then(Value::as_str);
+        let is_meant = |port: &Port, nic: &Nic| {
+            if id.is_some() { nic.device_id.as_deref() == id } else { port.description.arguments == device.0 }
+        };
+        let mut nics = naming::nics(self.network.inventory());
+        let Some((port, _nic)) = nics.find(|(port, nic)| is_free(port) && is_meant(port, nic)) else {
+            return Ok(None);
+        };
+        if port.description.arguments == device.0 {
+            return Ok(Some(port.number));
+        }
+        Err(QmpError::generic(
+            "it exists with other properties and carries frames; delete it with device_del, or give it as it is",
+        ))
+    }
+}
+
+/// What the NIC will be for ever.
+fn describe(inventory: &Inventory, properties: &Properties, pairs: usize, origin: Origin) -> Nic {
+    let id = properties.id.as_deref();
+    let mut features = properties.features | feature::MAC;
+    if pairs > 1 {
+        features |= feature::MQ;
+    }
+    if properties.mtu.is_some() {
+        features |= feature::MTU;
+    }
+    Nic {
+        model: properties.model,
+        mac: properties.mac.unwrap_or_else(|| naming::free_mac(inventory)),
+        origin,
+        device_id: properties.id.clone(),
+        path: naming::path(inventory, id),
+        features,
+        mtu: properties.mtu,
     }
 }
 
@@ -26,7 +159,7 @@ pub(super) fn object_del(id: &str) -> Outcome {
 /// There is nothing that could hang.
 pub(super) fn yank(yank: &Yank) -> Outcome {
     if yank.instances.is_empty() {
-        return Ok(crate::qmp::answer::nothing());
+        return Ok(nothing());
     }
     Err(QmpError::new(ErrorClass::DeviceNotFound, "Instance not found"))
 }

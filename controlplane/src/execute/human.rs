@@ -9,6 +9,8 @@ use crate::inventory::{Inventory, Port, Role};
 use crate::kind::NetdevAdd;
 use crate::qmp::answer::{Outcome, QmpError};
 use crate::qmp::qapi::options::Opts;
+use crate::qmp::types::device::DeviceAdd;
+use crate::qmp::types::net::AnnounceSelf;
 
 impl Server {
     /// Executes a line.
@@ -23,7 +25,11 @@ impl Server {
             ["set_link", ..] => Err(QmpError::generic("set_link: name on|off is expected")),
             ["netdev_add", options] => self.netdev_add_of_options(options, caller),
             ["netdev_del", id] => self.netdev_del(id).map(no_text),
-            ["announce_self", ..] => Ok(String::new()),
+            ["device_add", options] => self.device_add_of_options(options),
+            ["device_del", id] => self.device_del(id).map(no_text),
+            ["announce_self", ref interfaces_and_id @ ..] => {
+                self.announce_self(announcement(interfaces_and_id)).map(no_text)
+            }
             [command, ..] => Ok(format!("unknown command: '{command}'\r\n")),
         };
         Ok(Value::String(done.unwrap_or_else(|error| format!("Error: {error}\r\n"))))
@@ -32,6 +38,10 @@ impl Server {
     fn netdev_add_of_options(&mut self, options: &str, caller: Caller<'_>) -> Result<String, QmpError> {
         let netdev = NetdevAdd::from_opts(Opts::parse(options, "type"))?;
         self.netdev_add(&netdev, caller).map(no_text)
+    }
+
+    fn device_add_of_options(&mut self, options: &str) -> Result<String, QmpError> {
+        self.device_add(&DeviceAdd::from_option(options)?).map(no_text)
     }
 
     fn status_words(&self) -> &'static str {
@@ -43,7 +53,19 @@ fn no_text(_nothing: Value) -> String {
     String::new()
 }
 
-/// Hubs with what is on them, then everything that is on none.
+/// `announce_self [INTERFACE,INTERFACE… [ID]]`: as often as QEMU announces a guest that has just migrated.
+fn announcement(words: &[&str]) -> AnnounceSelf {
+    AnnounceSelf {
+        initial: 50,
+        max: 550,
+        rounds: 5,
+        step: 100,
+        interfaces: words.first().map(|names| names.split(',').map(str::to_owned).collect()),
+        id: words.get(1).map(|id| (*id).to_owned()),
+    }
+}
+
+/// Hubs with what is on them, then everything that is on none; what faces a NIC stands below it.
 fn info_network(inventory: &Inventory) -> String {
     let mut text = String::new();
     for hub in hubs(inventory) {
@@ -59,7 +81,15 @@ fn info_network(inventory: &Inventory) -> String {
         matches!(port.role, Role::HubPort(_))
             || peer.is_some_and(|peer| matches!(peer.role, Role::HubPort(_)))
     };
-    text + &inventory.ports().iter().filter(|port| !is_on_a_hub(port)).map(line_of).collect::<String>()
+    let lines = inventory.ports().iter().filter(|port| !is_on_a_hub(port)).map(|port| {
+        let peer = port.peer.and_then(|number| inventory.port(number));
+        match (port.role, peer) {
+            (Role::Nic, Some(peer)) => line_of(port) + " \\ " + &line_of(peer),
+            (Role::Netdev | Role::HubPort(_), Some(peer)) if peer.role == Role::Nic => String::new(),
+            (Role::Nic | Role::Netdev | Role::HubPort(_), _) => line_of(port),
+        }
+    });
+    text + &lines.collect::<String>()
 }
 
 fn hubs(inventory: &Inventory) -> Vec<i32> {

@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use super::{Caller, Given, Server, World};
 use crate::connection::Opened;
-use crate::inventory::{Description, NewPort, Port, Role};
-use crate::kind::NetdevAdd;
+use crate::inventory::{Description, NewPort, Port};
 use crate::kind::prepare::{self, Name, Prepared, PreparedQueue, say};
+use crate::kind::{Checked, NetdevAdd};
 use crate::network::Error;
 use crate::qmp::answer::{Outcome, QmpError, nothing};
 use crate::qmp::qapi::QapiType as _;
@@ -18,6 +18,10 @@ impl Server {
     pub(super) fn netdev_add(&mut self, netdev: &NetdevAdd, caller: Caller<'_>) -> Outcome {
         let checked =
             netdev.check(&World { inventory: self.network.inventory(), chardevs: &self.chardevs })?;
+        if let Checked::Nic(nic) = checked {
+            let arguments = netdev.print().as_object().cloned().unwrap_or_default();
+            return self.netdev_add_nic(arguments, &netdev.id, nic);
+        }
         let monitor = match caller {
             Caller::Client(request) => Some(request.monitor),
             Caller::CommandLine => None,
@@ -34,7 +38,8 @@ impl Server {
     /// # Errors
     /// If it is another one of that name.
     pub fn check_adopted(&self, netdev: &NetdevAdd) -> Result<(), QmpError> {
-        let existing = self.network.inventory().backend(&netdev.id);
+        let inventory = self.network.inventory();
+        let existing = inventory.backend(&netdev.id).or_else(|| inventory.netdev_nic(&netdev.id));
         let arguments = existing.map(|port| Value::Object(port.description.arguments.clone()));
         if arguments == Some(netdev.print()) {
             return Ok(());
@@ -53,6 +58,7 @@ impl Server {
             info: prepared.info.clone(),
             farewell: prepared.farewell.clone(),
             poll_us: prepared.poll_us,
+            nic: None,
         };
         let new = NewPort {
             id: netdev.id.clone(),
@@ -85,6 +91,9 @@ impl Server {
     /// Ends a netdev: when this returns, nothing of it is in use.
     pub(super) fn netdev_del(&mut self, id: &str) -> Outcome {
         let mut next = self.network.inventory().clone();
+        if let Some(number) = next.netdev_nic(id).map(|port| port.number) {
+            return self.remove_nic(number).map(|()| nothing());
+        }
         let gone = next.remove_backend(id)?;
         self.network.commit(next, Vec::new())?;
         self.connections.end(gone.number);
@@ -102,17 +111,6 @@ impl Server {
         Ok(nothing())
     }
 
-    /// No kind that exists without a guest has a receive filter.
-    pub(super) fn query_rx_filter(&self, name: Option<&str>) -> Outcome {
-        let Some(name) = name else { return Ok(Value::Array(Vec::new())) };
-        let port = self.network.inventory().ports().iter().find(|port| port.id == name);
-        Err(QmpError::generic(match port.map(|port| port.role) {
-            None => format!("invalid net client name: {name}"),
-            Some(Role::Netdev | Role::HubPort(_)) => format!("net client({name}) isn't a NIC"),
-            Some(Role::Nic) => format!("net client({name}) doesn't support rx-filter querying"),
-        }))
-    }
-
     /// At the end: what is to be run for each port that goes.
     pub fn say_farewell(&mut self) {
         self.connections.end_all();
@@ -121,7 +119,8 @@ impl Server {
     }
 }
 
-fn kept(port: &Port, queues: Vec<PreparedQueue>) -> Vec<Kept> {
+/// What the vault is to keep of a new port.
+pub(super) fn kept(port: &Port, queues: Vec<PreparedQueue>) -> Vec<Kept> {
     let pairs = port.queues.iter().zip(queues);
     pairs
         .map(|(queue, PreparedQueue { options, descriptors })| {

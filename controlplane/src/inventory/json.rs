@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::counter_slots::CounterSlots;
 use super::{Description, Farewell, Inventory, Port, Queue, Role};
+use crate::nic::record;
 
 /// What concerns all ports.
 pub(super) fn first_line(inventory: &Inventory) -> Value {
@@ -46,6 +47,7 @@ pub(super) fn port_to_json(port: &Port) -> Value {
         "info": description.info,
         "farewell": farewell.map(|farewell| json!([farewell.script, farewell.interface])),
         "poll-us": description.poll_us,
+        "nic": description.nic.as_ref().map(record::to_json),
         "peer": port.peer,
         "link": port.link_is_up,
         "queues": queues,
@@ -81,6 +83,7 @@ fn description_from_json(value: &Value) -> Option<Description> {
         info: text(value.get("info")?)?,
         farewell: optional(value.get("farewell")?, farewell_from_json)?,
         poll_us: optional(value.get("poll-us")?, number)?,
+        nic: optional(value.get("nic")?, record::from_json)?,
     })
 }
 

@@ -121,7 +121,7 @@ kinds! {
     /// Takes frames and discards them.
     None(none::Options) = "none", driver: Built;
     /// A guest's NIC.
-    Nic(nic::Options) = "nic", driver: Missing;
+    Nic(nic::Options) = "nic", driver: Built;
     /// A network made up in user space.
     User(user::Options) = "user", driver: Missing;
     /// A tap interface.

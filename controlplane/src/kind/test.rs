@@ -90,6 +90,7 @@ const LOOKUPS: &[&str] = &["set_link", "netdev_del", "device_add", "chardev-remo
 /// What QEMU 7.2 refuses and this product has.
 const DEVIATIONS: &[&str] = &[
     "add-type-af-xdp",
+    "add-type-nic",
     "add-type-none",
     "add-type-vmnet-bridged",
     "add-type-vmnet-host",

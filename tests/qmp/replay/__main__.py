@@ -96,7 +96,7 @@ class Runner:
         missing = sorted(set(vector.get("requires", [])) - self.have)
         if missing:
             return "skip", "needs " + ", ".join(missing)
-        if self.args.socket and vector.get("own_server"):
+        if self.args.socket and needs_own_server(vector):
             return "skip", "needs a server of its own"
         tmp = tempfile.mkdtemp(prefix="qt.")
         try:
@@ -108,7 +108,7 @@ class Runner:
     def play(self, vector, tmp):
         if self.args.socket:
             return self.run_on(self.args.socket, None, vector, tmp, shared=True)
-        if self.args.fresh == "vector" or vector.get("own_server"):
+        if self.args.fresh == "vector" or needs_own_server(vector):
             # What is left when this server has ended is looked for among all children: no other may run.
             self.end()
             server = self.start(vector)
@@ -134,6 +134,13 @@ class Runner:
         if self.server:
             self.server.stop()
         self.server = None
+
+
+def needs_own_server(vector):
+    """Says so, or leaves behind what no command takes away: a device without an id."""
+    steps = vector.get("setup", []) + [step.get("send") for step in [vector] + vector.get("then", [])]
+    devices = [step for step in steps if isinstance(step, dict) and step.get("execute") == "device_add"]
+    return vector.get("own_server") or any("id" not in step["arguments"] for step in devices)
 
 
 def wrong_end(wrong, server):

@@ -242,6 +242,9 @@ def clean_up_process(vector, session):
     """What outlives a vector without being made by one command: a running machine, descriptor sets."""
     text = json.dumps(vector)
     try:
+        if '"device_add"' in text:
+            # Devices wait for the guest until the machine is reset.
+            session.command({"execute": "system_reset"})
         if '"add-fd"' in text:
             # While no machine runs, a removed descriptor stays listed.
             session.command({"execute": "cont"})

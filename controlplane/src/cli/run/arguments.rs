@@ -7,11 +7,13 @@ use framewire_shared::limits::WORKERS_MAX;
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use rustix::thread::CpuSet;
 
+use super::nic;
 use crate::cli::{Failure, number};
 use crate::host::runtime_dir;
 use crate::kind::NetdevAdd;
 use crate::qmp::endpoint::Endpoint;
 use crate::qmp::types::chardev::ChardevAdd;
+use crate::qmp::types::device::DeviceAdd;
 
 /// How long a queue without work is polled, unless the operator says otherwise: measured as the point where a
 /// request and its answer over a cable meet an awake worker, and an idle one costs nothing.
@@ -30,6 +32,7 @@ pub(super) struct Arguments {
     pub(super) monitors: Vec<Endpoint>,
     pub(super) chardevs: Vec<ChardevAdd>,
     pub(super) netdevs: Vec<NetdevAdd>,
+    pub(super) devices: Vec<DeviceAdd>,
     pub(super) config: Option<PathBuf>,
     pub(super) runtime_dir: PathBuf,
     /// The processor of each worker.
@@ -47,6 +50,7 @@ pub(super) fn read(words: Vec<OsString>) -> Result<Asked, Failure> {
         monitors: Vec::new(),
         chardevs: Vec::new(),
         netdevs: Vec::new(),
+        devices: Vec::new(),
         config: None,
         runtime_dir: runtime_dir::default_path(),
         cpus: Vec::new(),
@@ -60,6 +64,8 @@ pub(super) fn read(words: Vec<OsString>) -> Result<Asked, Failure> {
             Long("qmp") => arguments.monitors.push(monitor(&parser.value()?.string()?)?),
             Long("chardev") => arguments.chardevs.push(chardev(&parser.value()?.string()?)?),
             Long("netdev") => arguments.netdevs.push(netdev(&parser.value()?.string()?)?),
+            Long("device") => arguments.devices.push(device(&parser.value()?.string()?)?),
+            Long("nic") => arguments.add_nic(&parser.value()?.string()?)?,
             Long("config") => arguments.config = Some(PathBuf::from(parser.value()?)),
             Long("runtime-dir") => arguments.runtime_dir = PathBuf::from(parser.value()?),
             Long("workers") => workers = Some(worker_count(&parser.value()?.string()?)?),
@@ -86,6 +92,21 @@ fn monitor(text: &str) -> Result<Endpoint, Failure> {
 
 fn netdev(text: &str) -> Result<NetdevAdd, Failure> {
     NetdevAdd::from_option(text).map_err(|error| Failure::new(format!("--netdev {text}: {error}")))
+}
+
+fn device(text: &str) -> Result<DeviceAdd, Failure> {
+    DeviceAdd::from_option(text).map_err(|error| Failure::new(format!("--device {text}: {error}")))
+}
+
+impl Arguments {
+    /// A netdev and a NIC at once.
+    fn add_nic(&mut self, text: &str) -> Result<(), Failure> {
+        let pair = nic::read(text, self.netdevs.len());
+        let (netdev, device) = pair.map_err(|error| Failure::new(format!("--nic {text}: {error}")))?;
+        self.netdevs.push(netdev);
+        self.devices.push(device);
+        Ok(())
+    }
 }
 
 fn chardev(text: &str) -> Result<ChardevAdd, Failure> {
@@ -152,6 +173,8 @@ mod test {
             (["--cpus", "3-1"], "processors are expected as in 0-3,5"),
             (["--poll-us", "often"], "--poll-us often: a number of microseconds"),
             (["--netdev", "teleport,id=n"], "teleport"),
+            (["--nic", "tap,model=e1000"], "Unsupported NIC model: e1000"),
+            (["--device", "{"], "JSON parse error"),
             (["--chardev", "pty,id=c"], "does not accept value 'pty'"),
             (["--qmp", "carrier-pigeon:coop"], "--qmp carrier-pigeon:coop"),
             (["--log", "loud"], "--log loud: error, warn"),

@@ -20,9 +20,13 @@ use crate::host::runtime_dir::{RuntimeDir, monitor_path};
 use crate::host::words;
 use crate::inventory::file::InventoryFile;
 use crate::network::Network;
+use crate::nic::announce::Announcements;
+use crate::nic::leaving::Leaving;
+use crate::nic::naming;
 use crate::qmp::Monitors;
 use crate::qmp::command::Command;
 use crate::qmp::endpoint::{Address, Endpoint};
+use crate::qmp::qapi::QapiType as _;
 use crate::qmp::types::machine::RunState;
 use crate::reach::Reach;
 use crate::serve::MONITORS;
@@ -107,8 +111,17 @@ fn server(arguments: &Arguments, network: Network, monitors: Monitors, connectio
     // There is no processor to start here, so nobody has said `cont` yet, as after QEMU's -S. Frames flow in
     // every state.
     let machine = Machine { name: arguments.name.clone(), state: RunState::Prelaunch };
-    let (chardevs, reach) = (Chardevs::new(arguments.monitors.clone()), Reach::default());
-    let mut server = Server { network, monitors, machine, chardevs, reach, connections, is_ending: false };
+    let mut server = Server {
+        network,
+        monitors,
+        machine,
+        chardevs: Chardevs::new(arguments.monitors.clone()),
+        reach: Reach::default(),
+        connections,
+        announcements: Announcements::default(),
+        leaving: Leaving::default(),
+        is_ending: false,
+    };
     for port in server.network.inventory().ports() {
         server.reach.begin(port);
     }
@@ -120,6 +133,8 @@ fn server(arguments: &Arguments, network: Network, monitors: Monitors, connectio
 fn populate(server: &mut Server, arguments: &Arguments) -> Result<(), Failure> {
     let ids = server.network.inventory().ports().iter().map(|port| port.id.clone());
     let mut adopted: BTreeSet<String> = ids.collect();
+    let nics = naming::nics(server.network.inventory()).map(|(port, _nic)| port.number);
+    let mut adopted_nics: BTreeSet<u64> = nics.collect();
     for chardev in &arguments.chardevs {
         let made = server.perform(Command::ChardevAdd(chardev.clone()), Caller::CommandLine);
         made.map_err(|error| Failure::new(format!("--chardev id={}: {error}", chardev.id)))?;
@@ -132,7 +147,28 @@ fn populate(server: &mut Server, arguments: &Arguments) -> Result<(), Failure> {
         };
         made.map_err(|error| Failure::new(format!("--netdev id={}: {error}", netdev.id)))?;
     }
+    add_devices(server, arguments, &mut adopted_nics)?;
     arguments.config.as_ref().map_or(Ok(()), |file| config::replay(server, file))
+}
+
+/// Makes the devices that an adopted data plane does not have.
+fn add_devices(
+    server: &mut Server,
+    arguments: &Arguments,
+    adopted: &mut BTreeSet<u64>,
+) -> Result<(), Failure> {
+    for device in &arguments.devices {
+        let found = server.adopted_device(device, |port| adopted.contains(&port.number));
+        let made = found.and_then(|found| match found {
+            Some(number) => {
+                adopted.remove(&number);
+                Ok(())
+            }
+            None => server.perform(Command::DeviceAdd(device.clone()), Caller::CommandLine).map(drop),
+        });
+        made.map_err(|error| Failure::new(format!("--device {}: {error}", device.print())))?;
+    }
+    Ok(())
 }
 
 /// For `framewire qmp` and `framewire status`, so that they need not wait for the operator's clients.
