@@ -115,6 +115,8 @@ pub enum Limit {
     Both,
     /// Both had: waiting for each other, or lost frames, held them back.
     Neither,
+    /// The machine alone, with no device on it, does not reach the floor at this time.
+    Machine,
     /// It cannot be told.
     Unknown,
 }
@@ -132,6 +134,11 @@ impl Limit {
         }
     }
 
+    /// Whether the device may be able to do more than its number says.
+    pub fn hides_the_device(self) -> bool {
+        matches!(self, Limit::Generator | Limit::Machine)
+    }
+
     /// Its name in tables.
     pub fn name(self) -> &'static str {
         match self {
@@ -139,6 +146,7 @@ impl Limit {
             Limit::Generator => "generator",
             Limit::Both => "both",
             Limit::Neither => "neither",
+            Limit::Machine => "machine",
             Limit::Unknown => "?",
         }
     }

@@ -19,7 +19,7 @@ const DEFAULT: &[&str] = &[
     "dgram-inet",
     "dgram-unix",
     "tap:tcp",
-    "tap:tcp:free",
+    "tap:tcp:work",
     "multiqueue",
     "idle",
     "tap:wake",
@@ -34,7 +34,7 @@ const DEFAULT: &[&str] = &[
 ];
 
 /// The cases that `words` select, in their order: `KIND`, `KIND:SIZE`, `KIND:SIZE:gso`, `KIND:rtt`, `KIND:wake`,
-/// `KIND:add`, `KIND:reconfigure`, `KIND:kill`, `tap:tcp`, `tap:tcp:free`, `multiqueue`, `idle`. A kind alone stands for its rates at 64 and
+/// `KIND:add`, `KIND:reconfigure`, `KIND:kill`, `tap:tcp`, `tap:tcp:work`, `tap:tcp:free`, `multiqueue`, `idle`. A kind alone stands for its rates at 64 and
 /// 1500 bytes and its round trip.
 ///
 /// # Errors
@@ -55,8 +55,9 @@ fn selected(word: &str) -> Result<Vec<Box<dyn Case>>> {
     match word {
         "idle" => return Ok(vec![Box::new(Idle)]),
         "multiqueue" => return Ok(vec![Box::new(Multiqueue)]),
-        "tap:tcp" => return Ok(vec![Box::new(Tcp { free: false })]),
-        "tap:tcp:free" => return Ok(vec![Box::new(Tcp { free: true })]),
+        "tap:tcp" => return Ok(vec![Box::new(Tcp::Rate)]),
+        "tap:tcp:work" => return Ok(vec![Box::new(Tcp::Work)]),
+        "tap:tcp:free" => return Ok(vec![Box::new(Tcp::Free)]),
         _ => {}
     }
     let parts: Vec<&str> = word.split(':').collect();

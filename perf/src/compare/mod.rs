@@ -106,7 +106,9 @@ impl Comparison {
         if ours.faults().next().is_some() {
             return Some(false);
         }
-        self.floor.passes(ours.best(self.unit.better)?, self.ratio())
+        let passes = self.floor.passes(ours.best(self.unit.better)?, self.ratio())?;
+        // What was seen passes or not; what would have been seen without the limit can only be better.
+        (passes || !ours.limit(self.unit.better).hides_the_device()).then_some(passes)
     }
 }
 
@@ -167,6 +169,20 @@ mod test {
         let mut comparison = comparison(&[1.0], &[9.0], Floor::RatioAtLeast(2.0));
         comparison.sides.get_mut(&Product::Framewire).unwrap().failures.push("it fell over".into());
         assert_eq!(comparison.passes(), Some(false));
+    }
+
+    #[test]
+    fn generator_that_gives_out_proves_no_miss() {
+        let mut comparison = comparison(&[1.0], &[2.0], Floor::RatioAtLeast(3.0));
+        let limit = |comparison: &mut Comparison, limit| {
+            comparison.sides.get_mut(&Product::Framewire).unwrap().figures[0].limit = limit;
+        };
+        limit(&mut comparison, Limit::Device);
+        assert_eq!(comparison.passes(), Some(false));
+        limit(&mut comparison, Limit::Generator);
+        assert_eq!(comparison.passes(), None);
+        comparison.floor = Floor::RatioAtLeast(2.0);
+        assert_eq!(comparison.passes(), Some(true));
     }
 
     #[test]

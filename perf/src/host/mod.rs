@@ -4,3 +4,4 @@ pub mod launch;
 pub mod processes;
 pub mod sandbox;
 pub mod schedule;
+pub mod wake;

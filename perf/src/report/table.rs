@@ -66,7 +66,8 @@ fn numbers(side: &Side, better: Better) -> String {
 
 /// Where the generator held Framewire back, the ratio is no more than what was seen.
 fn ratio(comparison: &Comparison, limit: Option<Limit>) -> String {
-    let at_least = if limit == Some(Limit::Generator) { ">= " } else { "" };
+    let is_hidden = limit.is_some_and(Limit::hides_the_device) && comparison.unit.better == Better::More;
+    let at_least = if is_hidden { ">= " } else { "" };
     match comparison.ratio().zip(comparison.ratio_spread()) {
         Some((ratio, (least, most))) => format!("{at_least}{ratio:.2} ({least:.2} - {most:.2})"),
         None => "-".to_owned(),
