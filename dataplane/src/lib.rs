@@ -18,3 +18,4 @@ pub mod uring;
 pub mod virtqueue;
 pub mod wire;
 pub mod worker;
+pub mod xsk;

@@ -36,3 +36,5 @@ pub mod region;
 pub mod session;
 #[cfg(not(loom))]
 pub mod stream_memory;
+#[cfg(not(loom))]
+pub mod xsk_memory;

@@ -28,6 +28,7 @@ use crate::limits::{QUEUES_MAX, WORKERS_MAX};
 use crate::plan::PlanSlot;
 use crate::publish::Acknowledgement;
 use crate::stream_memory::{ReceiveCall, SendCall, StreamMemory};
+use crate::xsk_memory::XskMemory;
 
 /// Changes whenever the meaning of a field changes without its size.
 pub const ABI_VERSION: u64 = 1;
@@ -168,6 +169,16 @@ unsafe impl Region for StreamMemory {
     const LAYOUT: u64 =
         fingerprint(&[size_of::<StreamMemory>(), size_of::<ReceiveCall>(), size_of::<SendCall>()]);
     const NAME: &'static str = "framewire-stream";
+    fn header(&self) -> &Header {
+        &self.header
+    }
+}
+
+// SAFETY: as above.
+unsafe impl Region for XskMemory {
+    const MAGIC: u64 = u64::from_le_bytes(*b"FWframes");
+    const LAYOUT: u64 = fingerprint(&[size_of::<XskMemory>(), std::mem::offset_of!(XskMemory, umem)]);
+    const NAME: &'static str = "framewire-frames";
     fn header(&self) -> &Header {
         &self.header
     }

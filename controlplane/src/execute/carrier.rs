@@ -119,7 +119,9 @@ fn recalled(kept: &Kept) -> Option<Opened> {
     let socket = match kept.build.options {
         DriverOptions::Null => None,
         DriverOptions::Stream => kept.descriptors.first(),
-        DriverOptions::Tap(_) | DriverOptions::Dgram(_) | DriverOptions::Guest => return None,
+        DriverOptions::Tap(_) | DriverOptions::Dgram(_) | DriverOptions::Guest | DriverOptions::Xdp(_) => {
+            return None;
+        }
     };
     let listener = kept.descriptors.get(kept.build.options.descriptors());
     let ours = |theirs: Option<&OwnedFd>| theirs.map(OwnedFd::try_clone).transpose();

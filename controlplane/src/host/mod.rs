@@ -16,6 +16,7 @@ pub mod stream_socket;
 pub mod tun;
 pub mod vhost;
 pub mod vsock;
+pub mod xdp;
 
 use rustix::io::Errno;
 

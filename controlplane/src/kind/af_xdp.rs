@@ -2,10 +2,21 @@
 //!
 //! The XDP program that steers frames into our sockets is loaded by us, or (`inhibit`) by somebody else, who then
 //! gives us either the sockets or the map to put ours into. Texts are those of QEMU 10.1.
+//!
+//! One option is ours. `x-station` (given once for each address) shares the interface with the host: only frames
+//! that are addressed to one of these stations come to us, the rest stays the host's. An option and not an object
+//! (`object-add` knows filters): it decides which program is loaded, so it cannot change without another.
 
+pub mod prepare;
+
+use framewire_bpf::{SOCKETS_MAX, STATIONS_MAX};
+use framewire_shared::limits::QUEUES_PER_PORT_MAX;
+
+use super::mac::Mac;
 use super::{Kind, Surroundings};
 use crate::qmp::answer::QmpError;
 use crate::qmp::qapi::define::{enumeration, object};
+use crate::qmp::types::socket_address::Text;
 
 enumeration! {
     /// How the program is attached.
@@ -38,6 +49,8 @@ object! {
         map_path as "map-path": Option<String>,
         /// Our first place in that map.
         map_start_index as "map-start-index": Option<i32>,
+        /// Addresses of our stations, where the interface is shared with the host.
+        x_station as "x-station": Option<Vec<Text>>,
     }
 }
 
@@ -56,6 +69,8 @@ pub struct Checked {
     pub start_queue: u32,
     /// Who steers frames to us.
     pub steering: Steering,
+    /// Whose frames are ours; all of them if empty.
+    pub stations: Vec<Mac>,
 }
 
 /// Who steers frames to our sockets.
@@ -90,19 +105,32 @@ impl Kind for Options {
             force_copy: self.force_copy == Some(true),
             queues: Queues::try_from(queues).map_err(out_of_range)?.0,
             steering: self.steering(queues)?,
-            start_queue: u32::try_from(start_queue).map_err(no_queue)?,
+            start_queue: StartQueue::try_from(start_queue).map_err(no_queue)?.0,
+            stations: self.stations()?,
         })
     }
 }
 
-/// At least one.
+/// At least one, and no more than a port may have.
 struct Queues(u32);
+
+/// One for which the map of sockets has a place.
+struct StartQueue(u32);
+
+impl TryFrom<i64> for StartQueue {
+    type Error = ();
+
+    fn try_from(number: i64) -> Result<Self, ()> {
+        u32::try_from(number).ok().filter(|number| *number < SOCKETS_MAX).map(Self).ok_or(())
+    }
+}
 
 impl TryFrom<i64> for Queues {
     type Error = ();
 
     fn try_from(count: i64) -> Result<Self, ()> {
-        u32::try_from(count).ok().filter(|count| *count > 0).map(Self).ok_or(())
+        let is_allowed = |count: &u32| (1..=QUEUES_PER_PORT_MAX).contains(&(*count as usize));
+        u32::try_from(count).ok().filter(is_allowed).map(Self).ok_or(())
     }
 }
 
@@ -120,6 +148,17 @@ impl Options {
             (true, Some(fds), None) => sockets(fds, queues),
             (true, None, Some(path)) => self.map(path),
         }
+    }
+
+    fn stations(&self) -> Result<Vec<Mac>, QmpError> {
+        let texts = self.x_station.as_deref().unwrap_or_default();
+        if !texts.is_empty() && self.inhibit == Some(true) {
+            return Err(QmpError::generic("'x-station' requires a program of ours: 'inhibit=off'"));
+        }
+        if texts.len() > STATIONS_MAX {
+            return Err(QmpError::generic(format!("too many stations (at most {STATIONS_MAX})")));
+        }
+        texts.iter().map(|text| Mac::parse(&text.str)).collect()
     }
 
     fn map(&self, path: &str) -> Result<Steering, QmpError> {

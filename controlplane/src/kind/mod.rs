@@ -147,7 +147,7 @@ kinds! {
     /// A vDPA device.
     VhostVdpa(vhost_vdpa::Options) = "vhost-vdpa", driver: Missing;
     /// A network interface by AF_XDP.
-    AfXdp(af_xdp::Options) = "af-xdp", driver: Missing;
+    AfXdp(af_xdp::Options) = "af-xdp", driver: Built;
     /// A network of guests and host.
     VmnetHost(vmnet::HostOptions) = "vmnet-host", driver: Missing;
     /// A network of guests and host with a way out.

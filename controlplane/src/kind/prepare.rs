@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use framewire_shared::driver::DriverOptions;
 
-use super::{Checked, bridge, dgram, hubport, not_compiled, socket, stream, tap};
+use super::{Checked, af_xdp, bridge, dgram, hubport, not_compiled, socket, stream, tap};
 use crate::connection::{Opened, Source};
 use crate::host::process::run_script;
 use crate::inventory::{Farewell, Role};
@@ -113,6 +113,7 @@ pub fn prepare(
         }
         Checked::Socket(socket) => socket::prepare::prepare(socket, netdev.id, descriptors),
         Checked::Stream(stream) => Ok(stream::prepare::prepare(&stream, netdev.id, descriptors)),
+        Checked::AfXdp(checked) => af_xdp::prepare::prepare(&checked, descriptors),
         Checked::Nic(_)
         | Checked::User(_)
         | Checked::L2tpv3(_)
@@ -120,7 +121,6 @@ pub fn prepare(
         | Checked::Netmap(_)
         | Checked::VhostUser(_)
         | Checked::VhostVdpa(_)
-        | Checked::AfXdp(_)
         | Checked::VmnetHost(_)
         | Checked::VmnetShared(_)
         | Checked::VmnetBridged(_) => Err(not_compiled(netdev.kind)),

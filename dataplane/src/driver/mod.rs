@@ -21,6 +21,7 @@ mod null;
 mod sink;
 mod stream;
 mod tap;
+mod xdp;
 
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
@@ -35,14 +36,17 @@ pub use guest::Guest;
 pub use null::Null;
 pub use stream::Stream;
 pub use tap::Tap;
+pub use xdp::Xdp;
 
 use crate::frame::{Burst, Offload, Segment};
 use crate::kernel;
 use crate::turn::Turn;
 use crate::uring::Readiness;
+use crate::xsk;
 
 /// System calls that drivers make, for the data plane's filter.
-pub const SYSTEM_CALLS: [&[libc::c_long]; 2] = [kernel::SYSTEM_CALLS, stream::SYSTEM_CALLS];
+pub const SYSTEM_CALLS: [&[libc::c_long]; 3] =
+    [kernel::SYSTEM_CALLS, stream::SYSTEM_CALLS, xsk::SYSTEM_CALLS];
 
 /// What comes before the payload of any frame. What is shorter is no frame.
 const ETHERNET_HEADER_BYTES: usize = 14;
@@ -71,6 +75,9 @@ pub fn build(
         }
         DriverOptions::Stream => Ok(AnyQueue::Stream(Stream::new(descriptors, counters)?)),
         DriverOptions::Guest => Ok(AnyQueue::Guest(Guest::absent(key, counters))),
+        DriverOptions::Xdp(options) => {
+            Ok(AnyQueue::Xdp(Xdp::new(options, Arc::clone(descriptors), counters)?))
+        }
     }
 }
 
@@ -186,6 +193,8 @@ pub enum AnyQueue {
     Stream(Stream),
     /// A virtual machine's NIC.
     Guest(Guest),
+    /// An AF_XDP socket.
+    Xdp(Xdp),
 }
 
 macro_rules! each {
@@ -196,6 +205,7 @@ macro_rules! each {
             AnyQueue::Dgram($queue) => $do,
             AnyQueue::Stream($queue) => $do,
             AnyQueue::Guest($queue) => $do,
+            AnyQueue::Xdp($queue) => $do,
         }
     };
 }

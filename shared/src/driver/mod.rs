@@ -6,11 +6,13 @@
 
 mod dgram;
 mod tap;
+mod xdp;
 
 use zerocopy::{FromBytes, IntoBytes};
 
 pub use dgram::{Batching, DgramOptions};
 pub use tap::TapOptions;
+pub use xdp::XdpOptions;
 
 /// The options of one queue, by driver.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,6 +26,8 @@ pub enum DriverOptions {
     /// A connected stream socket, frames behind their lengths: two descriptors, the socket and its
     /// [`crate::stream_memory`].
     Stream,
+    /// An AF_XDP socket that is bound: two descriptors, the socket and its [`crate::xsk_memory`].
+    Xdp(XdpOptions),
     /// A queue pair of a guest's NIC: none. What it is made of comes with a [`crate::session`], again and
     /// again, and until then it takes and discards.
     Guest,
@@ -39,6 +43,7 @@ const TAP: u32 = 1;
 const DGRAM: u32 = 2;
 const STREAM: u32 = 3;
 const GUEST: u32 = 4;
+const XDP: u32 = 5;
 
 impl DriverOptions {
     /// How many descriptors go with them.
@@ -47,7 +52,7 @@ impl DriverOptions {
         match self {
             DriverOptions::Null | DriverOptions::Guest => 0,
             DriverOptions::Tap(_) | DriverOptions::Dgram(_) => 1,
-            DriverOptions::Stream => 2,
+            DriverOptions::Stream | DriverOptions::Xdp(_) => 2,
         }
     }
 
@@ -60,6 +65,7 @@ impl DriverOptions {
             DriverOptions::Dgram(options) => (DGRAM, options.as_bytes()),
             DriverOptions::Stream => (STREAM, &[][..]),
             DriverOptions::Guest => (GUEST, &[][..]),
+            DriverOptions::Xdp(options) => (XDP, options.as_bytes()),
         };
         [&number.to_ne_bytes(), record].concat()
     }
@@ -76,6 +82,7 @@ impl DriverOptions {
             DGRAM => Ok(DriverOptions::Dgram(read(record)?)),
             STREAM if record.is_empty() => Ok(DriverOptions::Stream),
             GUEST if record.is_empty() => Ok(DriverOptions::Guest),
+            XDP => Ok(DriverOptions::Xdp(read(record)?)),
             _other => Err(UnknownDriver),
         }
     }
@@ -98,6 +105,7 @@ mod tests {
             DriverOptions::Dgram(dgram),
             DriverOptions::Stream,
             DriverOptions::Guest,
+            DriverOptions::Xdp(XdpOptions { several_chunks: 1, busy_poll: 0 }),
         ] {
             assert_eq!(DriverOptions::from_bytes(&options.to_bytes()), Ok(options));
         }

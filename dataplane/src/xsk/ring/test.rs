@@ -1,0 +1,108 @@
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SIZE: u32 = 8;
+
+#[derive(Debug, Default)]
+struct Words {
+    producer: AtomicU32,
+    consumer: AtomicU32,
+    flags: AtomicU32,
+    entries: [AtomicU32; SIZE as usize],
+}
+
+fn memory(words: &Arc<Words>) -> Memory<u32> {
+    let parts = Parts {
+        producer: NonNull::from(&words.producer),
+        consumer: NonNull::from(&words.consumer),
+        flags: NonNull::from(&words.flags),
+        entries: NonNull::from(&words.entries).cast(),
+        size: SIZE,
+    };
+    // SAFETY: the words live as long as the value that is given along, and the tests make one end of each kind.
+    unsafe { Memory::new(parts, Arc::clone(words) as Arc<dyn Any + Send + Sync>) }
+}
+
+/// Both ends of a ring in ordinary memory whose positions begin at `start`: the consumer plays the kernel.
+fn ring(start: u32) -> (Producer<u32>, Consumer<u32>, Arc<Words>) {
+    let words = Arc::new(Words::default());
+    words.producer.store(start, Ordering::Relaxed);
+    words.consumer.store(start, Ordering::Relaxed);
+    (Producer::new(memory(&words)), Consumer::new(memory(&words)), words)
+}
+
+#[test]
+fn what_is_not_published_never_was() {
+    let (mut producer, mut consumer, _words) = ring(0);
+    let mut dropped = producer.reserve(3).unwrap();
+    dropped.push(1);
+    drop(dropped);
+    assert_eq!(consumer.available(1), 0);
+    let mut kept = producer.reserve(3).unwrap();
+    kept.push(2);
+    kept.publish();
+    assert_eq!(
+        (consumer.available(1), consumer.get(0)),
+        (1, 2),
+        "only what was written, of what was reserved"
+    );
+}
+
+#[test]
+fn full_ring_has_no_room_until_its_reader_releases() {
+    let (mut producer, mut consumer, _words) = ring(u32::MAX - 2);
+    let mut all = producer.reserve(SIZE).unwrap();
+    (0..SIZE).for_each(|value| all.push(value));
+    all.publish();
+    assert!(producer.reserve(1).is_none());
+    assert_eq!(consumer.available(SIZE), SIZE);
+    consumer.release(2);
+    assert_eq!(producer.untaken(), SIZE - 2);
+    assert!(producer.reserve(2).is_some() && producer.reserve(3).is_none());
+}
+
+#[test]
+fn ends_that_are_made_anew_go_on_where_the_ring_stands() {
+    let (mut producer, mut consumer, words) = ring(5);
+    let mut some = producer.reserve(2).unwrap();
+    some.push(10);
+    some.push(11);
+    some.publish();
+    consumer.available(2);
+    consumer.release(1);
+    drop((producer, consumer));
+    let (mut producer, mut consumer) = (Producer::new(memory(&words)), Consumer::new(memory(&words)));
+    assert_eq!((consumer.available(1), consumer.get(0)), (1, 11));
+    assert_eq!((producer.published(), producer.untaken(), consumer.released()), (7, 1, 6));
+}
+
+proptest! {
+    #[test]
+    fn ring_is_a_queue(start in any::<u32>(), steps in prop::collection::vec((any::<bool>(), 0..=SIZE + 1), 0..200)) {
+        let (mut producer, mut consumer, _words) = ring(start);
+        let (mut oracle, mut next) = (VecDeque::new(), 0);
+        for (produces, count) in steps {
+            if produces {
+                let reservation = producer.reserve(count);
+                prop_assert_eq!(reservation.is_some(), oracle.len() + count as usize <= SIZE as usize);
+                let Some(mut reservation) = reservation else { continue };
+                for _ in 0..count {
+                    reservation.push(next);
+                    oracle.push_back(next);
+                    next += 1;
+                }
+                reservation.publish();
+            } else {
+                let count = count.min(consumer.available(count));
+                for nth in 0..count {
+                    prop_assert_eq!(Some(consumer.get(nth)), oracle.pop_front());
+                }
+                consumer.release(count);
+            }
+        }
+        prop_assert_eq!(consumer.available(SIZE) as usize, oracle.len());
+    }
+}
