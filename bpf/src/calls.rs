@@ -37,6 +37,13 @@ pub(crate) fn get<K>(map: BorrowedFd<'_>, key: &K, values: &mut [u64]) -> Result
     check(done).map(drop)
 }
 
+/// Gives a map a name in a file system for such.
+pub(crate) fn pin(map: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<(), Errno> {
+    // SAFETY: the text ends in a zero and is only read, before the call returns.
+    let done = unsafe { libbpf_sys::bpf_obj_pin(map.as_raw_fd(), path.as_ptr()) };
+    check(done).map(drop)
+}
+
 /// Runs a program on a frame, as if an interface had received it. Returns the verdict.
 #[cfg(test)]
 pub(crate) fn run(program: BorrowedFd<'_>, frame: &[u8]) -> Result<u32, Errno> {

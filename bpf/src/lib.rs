@@ -150,6 +150,15 @@ pub fn pinned(path: &Path) -> Result<OwnedFd, Errno> {
     duplicate(map.as_fd())
 }
 
+/// Gives a map a name, by which others can open it.
+///
+/// # Errors
+/// As the kernel says: `EINVAL` if the path is not in a file system for such things.
+pub fn pin(map: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
+    let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_zero| Errno::INVAL)?;
+    calls::pin(map, &path)
+}
+
 /// How many frames there were, on all processors together.
 ///
 /// # Errors

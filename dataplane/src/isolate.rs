@@ -175,13 +175,16 @@ mod tests {
                 rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None);
             let opened = rustix::fs::open("/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty());
             let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::empty());
+            // SAFETY: no memory is named; what is asked for with no bytes of arguments is invalid.
+            let map = unsafe { libc::syscall(libc::SYS_bpf, 0, 0, 0) };
+            let map = (map < 0).then(|| Errno::from_io_error(&std::io::Error::last_os_error()).unwrap());
             // What moves frames passes the filter, and fails for its own reason.
             let read = rustix::io::read(std::io::stdin(), &mut [0u8; 0]);
-            (socket.err(), opened.err(), event.err(), read.err())
+            (socket.err(), opened.err(), event.err(), map, read.err())
         });
         let refused = Some(Errno::PERM);
-        let (socket, opened, event, read) = outcome.join().unwrap();
-        assert_eq!((socket, opened, event), (refused, refused, refused));
+        let (socket, opened, event, map, read) = outcome.join().unwrap();
+        assert_eq!([socket, opened, event, map], [refused; 4]);
         assert_ne!(read, refused);
     }
 }

@@ -3,12 +3,18 @@
 //! A veth leaves checksums to whoever receives, which is right between two kernels and wrong for a program that sees
 //! the bytes: so the far ends compute theirs.
 
+mod life;
+mod steering;
+
+use std::time::Duration;
+
 use framewire_tests::bench::Bench;
 use framewire_tests::frames::numbered;
 use framewire_tests::namespace::Namespace;
 use framewire_tests::need;
 use framewire_tests::packet::PacketSocket;
 use framewire_tests::traffic::{iperf3, pings, transfer};
+use framewire_tests::wait::wait_until;
 use serde_json::{Value, json};
 
 const LEFT: &str = "192.0.2.1";
@@ -32,6 +38,10 @@ impl Veth {
         home.ip(&format!("link set dev {near} up"));
         far.ip(&format!("link set dev {far_end} up"));
         Self { far, far_end }
+    }
+
+    fn far(&self) -> &Namespace {
+        &self.far
     }
 
     fn packets(&self) -> PacketSocket {
@@ -96,6 +106,17 @@ fn exchange(pair: &Pair, lengths: &[usize]) {
         b.send(&numbered(number + 1, length));
         a.expect(&numbered(number + 1, length));
     }
+}
+
+#[track_caller]
+fn wait_until_frames_cross(pair: &Pair) {
+    let (a, b) = (pair.left.packets(), pair.right.packets());
+    let frame = numbered(77, 60);
+    wait_until("frames to cross again", || {
+        a.send(&frame);
+        let mut came = std::iter::from_fn(|| b.receive(Duration::from_millis(50)));
+        came.any(|came| came == frame)
+    });
 }
 
 #[test]

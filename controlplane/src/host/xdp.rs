@@ -4,6 +4,7 @@
 //! pages are locked in the name of whoever registers them. Memory and rings are then mapped by the data plane.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use framewire_shared::region::Mapping;
 use framewire_shared::xsk_memory::{CHUNK_BYTES, RECEIVE_CHUNKS, SEND_CHUNKS, UMEM_BYTES, XskMemory};
@@ -19,6 +20,9 @@ const BUSY_POLL_FRAMES: libc::c_int = 64;
 const HEADROOM_BYTES: usize = 256;
 /// Ethernet's header with a VLAN tag, which the MTU does not count.
 const HEADER_BYTES: usize = 18;
+
+/// How long a queue may be another's. Clients wait meanwhile, so it is not long.
+const BUSY_MAX: Duration = Duration::from_millis(200);
 
 /// `struct ifreq`, as far as the MTU is asked for.
 #[repr(C)]
@@ -136,7 +140,19 @@ pub fn bind(socket: &OwnedFd, place: Place<'_>, may_share: bool) -> Result<Bound
     }
 }
 
+/// The kernel takes a queue from a socket that was closed only some milliseconds later, so one that is busy is asked
+/// for again.
 fn try_bind(socket: &OwnedFd, place: Place<'_>, flags: u16) -> Result<(), Errno> {
+    let begin = Instant::now();
+    loop {
+        match bind_once(socket, place, flags) {
+            Err(Errno::BUSY) if begin.elapsed() < BUSY_MAX => std::thread::sleep(BUSY_MAX / 100),
+            bound => return bound,
+        }
+    }
+}
+
+fn bind_once(socket: &OwnedFd, place: Place<'_>, flags: u16) -> Result<(), Errno> {
     let address = libc::sockaddr_xdp {
         sxdp_family: u16::try_from(libc::AF_XDP).expect("families are small"),
         sxdp_flags: flags | libc::XDP_USE_NEED_WAKEUP,

@@ -4,7 +4,8 @@
 //! gives us either the sockets or the map to put ours into. Texts are those of QEMU 10.1.
 //!
 //! One option is ours. `x-station` (given once for each address) shares the interface with the host: only frames
-//! that are addressed to one of these stations come to us, the rest stays the host's. An option and not an object
+//! that are addressed to one of these stations come to us, the rest stays the host's; broadcast and multicast too, since
+//! a program cannot give one frame to two. An option and not an object
 //! (`object-add` knows filters): it decides which program is loaded, so it cannot change without another.
 
 pub mod prepare;
