@@ -49,7 +49,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("dataplane/src/virtqueue/area.rs", "words of rings that guests write as well"),
     ("dataplane/src/virtqueue/cut.rs", "a signal handler"),
     ("dataplane/src/virtqueue/memory.rs", "maps guests' memory"),
-    ("dataplane/tests/handover.rs", "gives a child its descriptors between fork and exec"),
+    ("dataplane/tests/plane/mod.rs", "gives a child its descriptors between fork and exec"),
     ("tests/conformance/allocations.rs", "a counting allocator"),
     ("tests/harness/denied.rs", "works between fork and exec"),
     ("perf/src/calls.rs", "socket options and unshare, which rustix does not wrap safely"),

@@ -1,26 +1,31 @@
 //! The data plane's slow thread: receives descriptors, builds queues, hands them to workers, takes them back.
 //!
-//! It sleeps on three things: the handover socket (requests of the control plane), its doorbell (a plan was
+//! It sleeps on these: the handover socket (requests of the control plane), its doorbell (a plan was
 //! published, or a worker gave a queue back or quiesced), and, while there is no control plane, the listener
-//! on which the next one will connect. If the control plane dies, nothing here changes but that.
+//! on which the next one will connect; besides, on the sockets of guests' front ends ([`crate::vhost_user`]). If the
+//! control plane dies, nothing here changes but that.
 //!
 //! The foreman is the last to quiesce: when every worker has, and every queue that the plan no longer mentions
 //! is closed. So the control plane waits for one acknowledgement only.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use framewire_shared::handover::{self, Build, HandoverError, Message, Step, Welcome};
 use framewire_shared::plan::Section;
 use framewire_shared::publish::{Sound, Subscriber};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::SocketFlags;
+use rustix::time::Timespec;
 
 use crate::announce::Announcement;
 use crate::crew::{Crew, Premises};
 use crate::doorbell;
 use crate::driver;
 use crate::registry::Registry;
+use crate::vhost_user::Sessions;
+use crate::vhost_user::seats::Seats;
 
 /// System calls made here, for the data plane's filter.
 pub const SYSTEM_CALLS: &[libc::c_long] = &[
@@ -55,6 +60,7 @@ pub struct Foreman {
     premises: Premises,
     crew: Crew,
     registry: Registry,
+    sessions: Sessions,
     plan: Subscriber<'static>,
     sections: Vec<Section>,
     is_unfinished: bool,
@@ -67,8 +73,18 @@ impl Foreman {
         let plan = Subscriber::new(&premises.config.generation.0, premises.status.foreman.get());
         let sections = (0..crew.len()).map(|_worker| Section::default()).collect();
         let control = Some(control);
-        let registry = Registry::default();
-        Foreman { control, belongings, premises, crew, registry, plan, sections, is_unfinished: true }
+        let (registry, sessions) = (Registry::default(), Sessions::default());
+        Foreman {
+            control,
+            belongings,
+            premises,
+            crew,
+            registry,
+            sessions,
+            plan,
+            sections,
+            is_unfinished: true,
+        }
     }
 
     /// Works until the process ends.
@@ -84,12 +100,20 @@ impl Foreman {
     fn sleep(&self) {
         // Without a control plane, the next one is waited for.
         let other = self.control.as_ref().map_or(self.belongings.listener(), AsFd::as_fd);
-        let mut watched = [
-            PollFd::from_borrowed_fd(self.premises.foreman, PollFlags::IN),
-            PollFd::from_borrowed_fd(other, PollFlags::IN),
-        ];
+        let watched = [self.premises.foreman, other].into_iter().chain(self.sessions.sockets());
+        let mut watched: Vec<_> =
+            watched.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)).collect();
+        let left =
+            self.sessions.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
         // Interrupted or not, the rounds that follow look for themselves.
-        let _ = rustix::event::poll(&mut watched, None);
+        let _ = rustix::event::poll(&mut watched, left.as_ref());
+    }
+
+    /// The sessions, and what they work with.
+    fn sessions(&mut self) -> (&mut Sessions, Seats<'_>) {
+        let Foreman { registry, crew, premises, sessions, .. } = self;
+        (sessions, Seats { registry, crew, premises: *premises })
     }
 
     /// Answers the requests that wait, or takes up a new control plane.
@@ -131,14 +155,23 @@ impl Foreman {
             }
             Message::Discard(key) => {
                 self.registry.discard(key);
+                self.end_lost_sessions();
                 send(control, &Message::Discarded(key), &[])
             }
             Message::Recall => self.recall(control),
             Message::Serve(serve) => {
-                // The conversation with a front end is not there yet.
-                send(control, &Message::Failed(serve.session, Step::Session, libc::EOPNOTSUPP), &[])
+                let (sessions, mut seats) = self.sessions();
+                let answer = match sessions.serve(serve, descriptors, &mut seats) {
+                    Ok(()) => Message::Serving(serve.session),
+                    Err(errno) => Message::Failed(serve.session, Step::Session, errno.raw_os_error()),
+                };
+                send(control, &answer, &[])
             }
-            Message::Part(session) => send(control, &Message::Parted(session), &[]),
+            Message::Part(session) => {
+                let (sessions, mut seats) = self.sessions();
+                sessions.part(session, &mut seats);
+                send(control, &Message::Parted(session), &[])
+            }
             Message::Announce(queue, address) => {
                 self.announce(Announcement { queue, address });
                 send(control, &Message::Announced(queue), &[])
@@ -196,6 +229,11 @@ impl Foreman {
             send(control, &Message::Build(*build), &descriptors)?;
             count += 1;
         }
+        for (serve, descriptors) in self.sessions.served() {
+            let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+            send(control, &Message::Serve(*serve), &descriptors)?;
+            count += 1;
+        }
         send(control, &Message::Recalled(count), &[])
     }
 
@@ -209,6 +247,8 @@ impl Foreman {
             self.see(generation);
         }
         self.collect();
+        let (sessions, mut seats) = self.sessions();
+        sessions.work(&mut seats);
         let (registry, crew) = (&mut self.registry, &mut self.crew);
         registry.deliver(|worker, parcel| crew.deliver(worker, parcel));
         self.maybe_quiesce();
@@ -217,8 +257,16 @@ impl Foreman {
     /// Takes back what workers have given back.
     fn collect(&mut self) {
         while let Some(parcel) = self.crew.collect() {
-            self.registry.returned(parcel);
+            if let Some(retired) = self.registry.returned(parcel) {
+                self.sessions.returned(&retired);
+            }
         }
+    }
+
+    /// Sessions of NICs that are there no more, end.
+    fn end_lost_sessions(&mut self) {
+        let (sessions, mut seats) = self.sessions();
+        sessions.sweep(&mut seats);
     }
 
     fn see(&mut self, generation: u64) {
@@ -242,6 +290,7 @@ impl Foreman {
         // After the last worker has quiesced nothing more is given back, so what is here and unwanted goes.
         self.collect();
         self.registry.sweep(generation);
+        self.end_lost_sessions();
         self.is_unfinished = false;
         self.plan.quiesce();
         doorbell::ring(self.premises.control);

@@ -25,7 +25,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-use crate::{adopt, doorbell, driver, foreman, uring, virtqueue};
+use crate::{adopt, doorbell, driver, foreman, uring, vhost_user, virtqueue};
 
 /// What the allocator, the standard library and the end of the process need.
 const SYSTEM_CALLS: &[libc::c_long] = &[
@@ -133,6 +133,7 @@ fn filter() -> Result<BpfProgram, seccompiler::Error> {
         doorbell::SYSTEM_CALLS,
         foreman::SYSTEM_CALLS,
         uring::SYSTEM_CALLS,
+        vhost_user::SYSTEM_CALLS,
     ];
     let declared = declared.into_iter().chain(driver::SYSTEM_CALLS).chain(virtqueue::SYSTEM_CALLS);
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
@@ -148,15 +149,17 @@ fn filter() -> Result<BpfProgram, seccompiler::Error> {
 }
 
 /// Calls that are allowed for one use only.
-fn conditions() -> Result<[(i64, SeccompCondition); 3], seccompiler::Error> {
-    let (equal, exec) = (SeccompCmpOp::Eq, u64::from(libc::PROT_EXEC.unsigned_abs()));
+fn conditions() -> Result<[(i64, SeccompCondition); 4], seccompiler::Error> {
+    let (equal, exec) = (|| SeccompCmpOp::Eq, u64::from(libc::PROT_EXEC.unsigned_abs()));
     let seals = u64::from(libc::F_GET_SEALS.unsigned_abs());
     let naming = u64::from(libc::PR_SET_NAME.unsigned_abs());
     Ok([
         // Threads are renamed; nothing else is changed about them.
-        (libc::SYS_prctl, SeccompCondition::new(0, SeccompCmpArgLen::Dword, equal, naming)?),
+        (libc::SYS_prctl, SeccompCondition::new(0, SeccompCmpArgLen::Dword, equal(), naming)?),
         // Memory that was handed over is checked before it is mapped; descriptors stay as they are.
-        (libc::SYS_fcntl, SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, seals)?),
+        (libc::SYS_fcntl, SeccompCondition::new(1, SeccompCmpArgLen::Dword, equal(), seals)?),
+        // Eventfds are made non-blocking.
+        (libc::SYS_ioctl, SeccompCondition::new(1, SeccompCmpArgLen::Dword, equal(), libc::FIONBIO)?),
         // Memory is never made executable.
         (libc::SYS_mmap, SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(exec), 0)?),
     ])

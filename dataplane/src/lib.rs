@@ -15,6 +15,7 @@ pub mod registry;
 pub mod rest;
 pub mod turn;
 pub mod uring;
+pub mod vhost_user;
 pub mod virtqueue;
 pub mod wire;
 pub mod worker;

@@ -37,6 +37,15 @@ struct Entry {
     wanted_by: Option<usize>,
 }
 
+/// What became of an exchange.
+#[derive(Debug)]
+pub struct Exchanged {
+    /// Which of the queues under this key the new one is.
+    pub edition: u64,
+    /// The old one, if no worker had it.
+    pub replaced: Option<Box<AnyQueue>>,
+}
+
 /// All queues of the data plane.
 #[derive(Debug, Default)]
 pub struct Registry {
@@ -73,9 +82,8 @@ impl Registry {
         }
     }
 
-    /// Puts another queue in the place of the one of this key. If that is here, it is returned at once; if a
-    /// worker has it, `deliver` sends the new one there, and the old one will come back as
-    /// [`Registry::returned`]. Gives the new one back if there is none of this key.
+    /// Puts another queue in the place of the one of this key. If a worker has that, `deliver` sends the new one there,
+    /// and the old one will come back as [`Registry::returned`].
     ///
     /// # Errors
     /// The new queue, if nothing has this key.
@@ -84,16 +92,24 @@ impl Registry {
         key: u64,
         queue: Box<AnyQueue>,
         deliver: impl FnOnce(usize, Parcel),
-    ) -> Result<Option<Box<AnyQueue>>, Box<AnyQueue>> {
+    ) -> Result<Exchanged, Box<AnyQueue>> {
         let Some(entry) = self.entries.get_mut(&key) else { return Err(queue) };
         entry.edition += 1;
-        match &mut entry.place {
-            Place::Here(here) => Ok(Some(std::mem::replace(here, queue))),
+        let edition = entry.edition;
+        let replaced = match &mut entry.place {
+            Place::Here(here) => Some(std::mem::replace(here, queue)),
             Place::With(worker) => {
-                deliver(*worker, Parcel { key, edition: entry.edition, queue });
-                Ok(None)
+                deliver(*worker, Parcel { key, edition, queue });
+                None
             }
-        }
+        };
+        Ok(Exchanged { edition, replaced })
+    }
+
+    /// What the queue of this key was built from.
+    #[must_use]
+    pub fn build(&self, key: u64) -> Option<&Build> {
+        self.entries.get(&key).map(|entry| &entry.build)
     }
 
     /// A worker has given a queue back. Returns it if it is retired.

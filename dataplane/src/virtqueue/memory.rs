@@ -59,11 +59,12 @@ pub enum MemoryFault {
 /// Regions, in the order of the guest's addresses.
 #[derive(Debug)]
 pub struct Memory {
-    regions: Vec<Region>,
+    regions: Vec<Arc<Region>>,
 }
 
+/// One of them, mapped. Tables that have it in common share it.
 #[derive(Debug)]
-struct Region {
+pub struct Region {
     layout: RegionLayout,
     /// Where `layout.guest` is for us.
     host: *mut u8,
@@ -83,23 +84,28 @@ impl Memory {
     pub fn map<'a>(
         regions: impl IntoIterator<Item = (RegionLayout, &'a OwnedFd)>,
     ) -> Result<Arc<Self>, MemoryFault> {
-        let mut mapped = Vec::new();
-        for (layout, file) in regions {
-            if mapped.len() == REGIONS_MAX {
-                return Err(MemoryFault::TooMany);
-            }
-            mapped.push(Region::map(layout, file)?);
+        let regions = regions.into_iter().take(REGIONS_MAX + 1);
+        Self::new(regions.map(|(layout, file)| Region::map(layout, file)).collect::<Result<_, _>>()?)
+    }
+
+    /// A table of these regions.
+    ///
+    /// # Errors
+    /// [`MemoryFault::Overlap`], [`MemoryFault::TooMany`].
+    pub fn new(mut regions: Vec<Arc<Region>>) -> Result<Arc<Self>, MemoryFault> {
+        if regions.len() > REGIONS_MAX {
+            return Err(MemoryFault::TooMany);
         }
-        mapped.sort_by_key(|region| region.layout.guest);
+        regions.sort_by_key(|region| region.layout.guest);
         let overlaps = |from: fn(&RegionLayout) -> u64| {
-            let mut layouts: Vec<_> = mapped.iter().map(|region| region.layout).collect();
+            let mut layouts: Vec<_> = regions.iter().map(|region| region.layout).collect();
             layouts.sort_by_key(from);
             layouts.windows(2).any(|two| from(&two[0]) + two[0].len > from(&two[1]))
         };
         if overlaps(|layout| layout.guest) || overlaps(|layout| layout.user) {
             return Err(MemoryFault::Overlap);
         }
-        Ok(Arc::new(Memory { regions: mapped }))
+        Ok(Arc::new(Memory { regions }))
     }
 
     /// Our address of `len` bytes that begin at the front end's address `user`, if one region holds them all.
@@ -125,12 +131,16 @@ impl Memory {
 
     fn region_of_guest(&self, address: u64) -> Option<&Region> {
         let above = self.regions.partition_point(|region| region.layout.guest <= address);
-        self.regions.get(above.checked_sub(1)?)
+        self.regions.get(above.checked_sub(1)?).map(Arc::as_ref)
     }
 }
 
 impl Region {
-    fn map(layout: RegionLayout, file: &OwnedFd) -> Result<Self, MemoryFault> {
+    /// Maps one.
+    ///
+    /// # Errors
+    /// [`MemoryFault`]; nothing stays mapped.
+    pub fn map(layout: RegionLayout, file: &OwnedFd) -> Result<Arc<Self>, MemoryFault> {
         let RegionLayout { guest, user, len, offset } = layout;
         let extents = [guest, user, offset].map(|from| from.checked_add(len));
         let [Some(_), Some(_), Some(end)] = extents else { return Err(MemoryFault::Extent) };
@@ -138,7 +148,13 @@ impl Region {
             return Err(MemoryFault::Extent);
         }
         let (mapping, host) = Mapping::of_part(file, offset, end)?;
-        Ok(Region { layout, host, mapping })
+        Ok(Arc::new(Region { layout, host, mapping }))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn layout(&self) -> RegionLayout {
+        self.layout
     }
 
     /// Our address of `len` bytes that begin `at` in the region.

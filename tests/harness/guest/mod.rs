@@ -8,6 +8,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "rings count in words of 16 and 32 bits")]
 
 pub mod cycle;
+pub mod front;
 pub mod memory;
 pub mod nic;
 pub mod packed;
@@ -15,6 +16,7 @@ pub mod ring;
 pub mod split;
 
 pub use cycle::Cycle;
+pub use front::Front;
 pub use memory::GuestMemory;
 pub use nic::{Layout, Manners, Received, Receiver, Transmitter};
 pub use ring::{Piece, Ring, Shape};

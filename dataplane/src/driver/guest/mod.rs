@@ -53,6 +53,8 @@ pub struct Guest {
     /// What ended the rings.
     fault: Option<GuestFault>,
     is_reported: bool,
+    /// There is nothing to take frames just now, but there will be.
+    is_paused: bool,
     /// So few buffers were there when a frame needed more: until there are others, there is no room.
     starved_at: Option<u16>,
 }
@@ -62,6 +64,12 @@ impl Guest {
     #[must_use]
     pub fn absent(key: u64, counters: &'static QueueCounters) -> Self {
         Guest::new(key, counters, Manners::default(), [None, None])
+    }
+
+    /// A pair whose rings are being exchanged for others: what is to be sent there waits.
+    #[must_use]
+    pub fn paused(key: u64, counters: &'static QueueCounters) -> Self {
+        Guest { is_paused: true, ..Guest::absent(key, counters) }
     }
 
     /// A pair with the rings that its driver has started: its transmitq and its receiveq.
@@ -81,6 +89,7 @@ impl Guest {
             receiveq,
             fault: None,
             is_reported: false,
+            is_paused: false,
             starved_at: None,
         }
     }
@@ -338,7 +347,8 @@ impl Queue for Guest {
     #[inline]
     fn room(&mut self) -> usize {
         let starved_at = self.starved_at;
-        let Some(ring) = self.served() else { return BURST_FRAMES_MAX };
+        let without = if self.is_paused { 0 } else { BURST_FRAMES_MAX };
+        let Some(ring) = self.served() else { return without };
         let wanted = if starved_at.is_some() { ring.queue.size() } else { CHAINS_MAX };
         match ring.queue.ready(wanted) {
             Ok(ready) if starved_at == Some(ready) => 0,

@@ -1,0 +1,270 @@
+//! One session: a front end's requests, one after another, each in full before the next is looked at.
+//!
+//! 1. *Lift.* The queues that a request disturbs are exchanged for paused ones. Their sources are held back meanwhile and
+//!    lose nothing. When a worker has given a queue back, its rings' positions are read; no worker touches it any more.
+//! 2. *Change.* The device does what is asked.
+//! 3. *Seat.* Queues are made of what the device is now and take the paused ones' places, or absent ones do.
+//! 4. *Keep.* What a successor needs goes into the safe.
+//! 5. *Answer.*
+//!
+//! A lift takes as long as a turn of the worker, some microseconds, and the foreman does not wait for it: the request
+//! stays at hand until the queues are here.
+
+use std::collections::VecDeque;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use framewire_shared::happenings::{Happening, HappeningKind};
+use framewire_shared::session::{Serve, SessionEnd};
+
+use super::connection::Connection;
+use super::device::{Answer, Device, Disturbs};
+use super::request::{Header, Request};
+use super::safe::Safe;
+use super::seats::Seats;
+use crate::adopt::Parcel;
+use crate::announce::Announcement;
+use crate::driver::{AnyQueue, Guest};
+use crate::registry::Exchanged;
+
+/// Requests of one session before the others have their turn.
+const REQUESTS_MAX: usize = 64;
+
+/// What a worker has, or had, under a pair's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seat {
+    /// A queue without rings, which discards.
+    Absent,
+    /// A queue without rings, which holds back.
+    Paused,
+    /// The queue of this edition, with rings.
+    Taken(u64),
+    /// The queue of this edition was asked back.
+    Lifting(u64),
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Session {
+    serve: Serve,
+    descriptors: Arc<[OwnedFd]>,
+    connection: Connection,
+    safe: Safe,
+    device: Device,
+    seats: Vec<Seat>,
+    /// Requests at hand: the first waits for queues to come back.
+    pending: VecDeque<(Header, Request)>,
+}
+
+impl Session {
+    /// Takes up a session: a new one, or one that a data plane before us has left in its safe.
+    ///
+    /// # Errors
+    /// If the safe holds what nobody can go on with.
+    pub fn take_up(
+        serve: Serve,
+        descriptors: Arc<[OwnedFd]>,
+        seats: &mut Seats<'_>,
+    ) -> Result<Self, SessionEnd> {
+        let mut safe = Safe::new(Arc::clone(&descriptors));
+        let left = safe.take(serve)?;
+        let goes_on = left.is_some();
+        let mut session = Session {
+            serve,
+            connection: Connection::new(Arc::clone(&descriptors)),
+            descriptors,
+            safe,
+            device: left.unwrap_or_else(|| Device::new(serve)),
+            seats: vec![Seat::Absent; serve.queue_pairs.into()],
+            pending: VecDeque::new(),
+        };
+        if goes_on {
+            for pair in 0..session.seats.len() {
+                if let Some(ledger) = seats.ledger(session.key(pair)) {
+                    session.device.recover(pair, ledger);
+                }
+            }
+            session.seat(seats);
+            session.safe.put(&session.device)?;
+        }
+        Ok(session)
+    }
+
+    /// What it was served with.
+    #[must_use]
+    pub fn served(&self) -> (&Serve, &[OwnedFd]) {
+        (&self.serve, &self.descriptors)
+    }
+
+    /// To be watched for requests, unless one is at hand.
+    #[must_use]
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.pending.is_empty().then(|| self.connection.socket())
+    }
+
+    /// When it is to be looked at though nothing happens.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.connection.deadline()
+    }
+
+    /// Whether the queue of this key is one of its NIC's.
+    #[must_use]
+    pub fn has(&self, key: u64) -> bool {
+        self.pair(key).is_some()
+    }
+
+    fn key(&self, pair: usize) -> u64 {
+        self.serve.first_queue + pair as u64
+    }
+
+    fn pair(&self, key: u64) -> Option<usize> {
+        let pair = usize::try_from(key.checked_sub(self.serve.first_queue)?).ok()?;
+        (pair < self.seats.len()).then_some(pair)
+    }
+
+    /// Does what is asked, as far as it can be done without waiting.
+    ///
+    /// # Errors
+    /// Why the session is over.
+    pub fn work(&mut self, seats: &mut Seats<'_>) -> Result<(), SessionEnd> {
+        for _request in 0..REQUESTS_MAX {
+            if self.pending.is_empty() {
+                let Some(incoming) = self.connection.receive()? else { return Ok(()) };
+                self.pending.push_back((incoming.header, Request::parse(incoming)?));
+            }
+            let Some((_header, request)) = self.pending.front() else { return Ok(()) };
+            let disturbs = self.device.disturbs(request);
+            if !self.lift(disturbs, seats) {
+                return Ok(());
+            }
+            if let Some((header, request)) = self.pending.pop_front() {
+                self.obey(header, request, seats)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Steps 2 to 5.
+    fn obey(&mut self, header: Header, request: Request, seats: &mut Seats<'_>) -> Result<(), SessionEnd> {
+        let is_change = !matches!(
+            request,
+            Request::GetFeatures
+                | Request::GetProtocolFeatures
+                | Request::GetQueueNum
+                | Request::GetMaxMemSlots
+        );
+        let announced = if let Request::SendRarp(address) = request { Some(address) } else { None };
+        let has_agreed = matches!(request, Request::SetFeatures(_));
+        let outcome = self.device.obey(request);
+        self.seat(seats);
+        if is_change {
+            self.safe.put(&self.device)?;
+        }
+        if let Some(address) = announced {
+            seats.announce(Announcement { queue: self.key(0), address });
+        }
+        if has_agreed && outcome.is_ok() {
+            self.tell(HappeningKind::SessionFeatures, self.device.features(), seats);
+        }
+        let acknowledges = header.needs_reply && self.device.acknowledges();
+        match outcome {
+            Ok(Answer::None) if acknowledges => self.connection.send(&header.answer(&0u64.to_le_bytes())),
+            Ok(Answer::None) => Ok(()),
+            Ok(Answer::Number(number)) => self.connection.send(&header.answer(&number.to_le_bytes())),
+            Ok(Answer::Bytes(bytes)) => self.connection.send(&header.answer(&bytes)),
+            Err(_refused) if acknowledges => self.connection.send(&header.answer(&1u64.to_le_bytes())),
+            Err(_refused) => Err(SessionEnd::Refused),
+        }
+    }
+
+    /// Asks for the queues that are disturbed. Returns whether all of them are here.
+    fn lift(&mut self, disturbs: Disturbs, seats: &mut Seats<'_>) -> bool {
+        let pairs = match disturbs {
+            Disturbs::Nothing => return true,
+            Disturbs::Pair(pair) => pair..pair + 1,
+            Disturbs::All => 0..self.seats.len(),
+        };
+        for pair in pairs.clone() {
+            if let Seat::Taken(edition) = self.seats[pair] {
+                self.seats[pair] = Seat::Lifting(edition);
+                let key = self.key(pair);
+                let Some(counters) = seats.counters(key) else { continue };
+                match seats.exchange(key, Guest::paused(key, counters)) {
+                    Some(Exchanged { replaced: Some(queue), .. }) => self.lifted(pair, &queue),
+                    Some(Exchanged { replaced: None, .. }) => {}
+                    // The queue is gone, and soon the session is.
+                    None => self.seats[pair] = Seat::Absent,
+                }
+            }
+        }
+        self.seats[pairs].iter().all(|seat| !matches!(seat, Seat::Lifting(_)))
+    }
+
+    /// A worker has given back what has this key.
+    pub fn returned(&mut self, parcel: &Parcel) {
+        if let Some(pair) = self.pair(parcel.key)
+            && self.seats[pair] == Seat::Lifting(parcel.edition)
+        {
+            self.lifted(pair, &parcel.queue);
+        }
+    }
+
+    fn lifted(&mut self, pair: usize, queue: &AnyQueue) {
+        self.seats[pair] = Seat::Paused;
+        if let AnyQueue::Guest(guest) = queue {
+            self.device.stands(pair, guest.positions(), guest.fault().is_some());
+        }
+    }
+
+    /// Every pair whose rings run has a queue with them; one whose rings run no more, is absent.
+    fn seat(&mut self, seats: &mut Seats<'_>) {
+        for pair in 0..self.seats.len() {
+            let is_started = self.device.is_started(pair);
+            match self.seats[pair] {
+                Seat::Absent | Seat::Paused if is_started => self.seat_pair(pair, seats),
+                Seat::Paused => self.vacate(pair, seats),
+                Seat::Absent | Seat::Taken(_) | Seat::Lifting(_) => {}
+            }
+        }
+    }
+
+    fn seat_pair(&mut self, pair: usize, seats: &mut Seats<'_>) {
+        let key = self.key(pair);
+        let (Some(counters), Some(ledger)) = (seats.counters(key), seats.ledger(key)) else { return };
+        let rings = self.device.pair(pair, ledger);
+        if rings.iter().all(Option::is_none) {
+            return self.vacate(pair, seats);
+        }
+        let guest = Guest::new(key, counters, self.device.manners(), rings);
+        if let Some(Exchanged { edition, .. }) = seats.exchange(key, guest) {
+            self.seats[pair] = Seat::Taken(edition);
+        }
+    }
+
+    fn vacate(&mut self, pair: usize, seats: &mut Seats<'_>) {
+        let key = self.key(pair);
+        if let Some(counters) = seats.counters(key) {
+            // What comes back for it, has no rings, or is closed when it does.
+            let _ = seats.exchange(key, Guest::absent(key, counters));
+        }
+        self.seats[pair] = Seat::Absent;
+    }
+
+    /// Gives everything up. Its queues are as before the guest came.
+    pub fn end(&mut self, seats: &mut Seats<'_>) {
+        self.connection.shut_down();
+        self.safe.clear();
+        (0..self.seats.len()).for_each(|pair| self.vacate(pair, seats));
+    }
+
+    /// Tells the control plane that it has ended by itself.
+    pub fn tell_end(&self, end: SessionEnd, seats: &Seats<'_>) {
+        self.tell(HappeningKind::SessionEnded, end as u64, seats);
+    }
+
+    fn tell(&self, kind: HappeningKind, detail: u64, seats: &Seats<'_>) {
+        seats.tell(Happening { kind, queue: self.serve.session, detail });
+    }
+}

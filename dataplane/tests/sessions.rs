@@ -1,0 +1,13 @@
+//! Guests' sessions: the data plane as a process, this test in the control plane's place and in that of two VMMs
+//! with their guests.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something fails")]
+
+#[path = "sessions/hostile.rs"]
+mod hostile;
+#[path = "sessions/life.rs"]
+mod life;
+#[path = "plane/mod.rs"]
+mod plane;
+#[path = "sessions/stage.rs"]
+mod stage;
