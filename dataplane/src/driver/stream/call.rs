@@ -16,11 +16,7 @@ use crate::kernel::{enter, number_of};
 /// # Errors
 /// As the kernel says.
 pub(super) fn receive(socket: BorrowedFd<'_>, call: &Call, into: Segment) -> Result<usize, Errno> {
-    const FLAGS: usize = libc::MSG_DONTWAIT as usize;
-    prepare(call, &[into]);
-    // SAFETY: `prepare` has just filled the one header; `into` was vouched for when it was made.
-    unsafe { enter(libc::SYS_recvmmsg, [number_of(socket), call.as_ptr() as usize, 1, FLAGS, 0, 0]) }?;
-    Ok(call.moved() as usize)
+    make(libc::SYS_recvmmsg, socket, call, &[into], libc::MSG_DONTWAIT)
 }
 
 /// Sends segments, as many bytes of them as there is room for.
@@ -28,14 +24,17 @@ pub(super) fn receive(socket: BorrowedFd<'_>, call: &Call, into: Segment) -> Res
 /// # Errors
 /// As the kernel says.
 pub(super) fn send(socket: BorrowedFd<'_>, call: &Call, segments: &[Segment]) -> Result<usize, Errno> {
-    const FLAGS: usize = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as usize;
-    prepare(call, segments);
-    // SAFETY: as in `receive`.
-    unsafe { enter(libc::SYS_sendmmsg, [number_of(socket), call.as_ptr() as usize, 1, FLAGS, 0, 0]) }?;
-    Ok(call.moved() as usize)
+    make(libc::SYS_sendmmsg, socket, call, segments, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
 }
 
-fn prepare(call: &Call, segments: &[Segment]) {
+/// Fills the record and makes the call in one: the list of segments is borrowed until the kernel has read it.
+fn make(
+    number: libc::c_long,
+    socket: BorrowedFd<'_>,
+    call: &Call,
+    segments: &[Segment],
+    flags: libc::c_int,
+) -> Result<usize, Errno> {
     let header = libc::msghdr {
         msg_name: std::ptr::null_mut(),
         msg_namelen: 0,
@@ -47,4 +46,9 @@ fn prepare(call: &Call, segments: &[Segment]) {
     };
     // SAFETY: the record is valid for writes of a header, and its queue, which holds it, is in our hands.
     unsafe { call.as_ptr().cast::<libc::msghdr>().write(header) };
+    let flags = usize::try_from(flags).expect("flags are bits");
+    // SAFETY: the one header has just been filled; `segments` outlives the call, and each was vouched for when it
+    // was made.
+    unsafe { enter(number, [number_of(socket), call.as_ptr() as usize, 1, flags, 0, 0]) }?;
+    Ok(call.moved() as usize)
 }
