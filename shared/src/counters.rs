@@ -23,16 +23,18 @@ pub enum DropReason {
     Runt = 4,
     /// A virtio-net header that contradicts its frame.
     BadHeader = 5,
-    /// A protocol's own header was wrong: foreign session, cookie, prefix.
+    /// A protocol's own header was wrong: foreign session, prefix.
     Foreign = 6,
     /// The kernel refused to take the frame.
     Refused = 7,
     /// The guest's driver does not take frames: it has not started, has stopped, or has broken its ring.
     NotReady = 8,
+    /// A tunnel's cookie was wrong: somebody guesses, or both ends were configured differently.
+    WrongCookie = 9,
 }
 
 /// How many reasons there are.
-pub const DROP_REASONS: usize = 9;
+pub const DROP_REASONS: usize = 10;
 
 impl DropReason {
     /// All of them, in the order of their counters.
@@ -46,6 +48,7 @@ impl DropReason {
         DropReason::Foreign,
         DropReason::Refused,
         DropReason::NotReady,
+        DropReason::WrongCookie,
     ];
 
     /// The name in reports and metrics.
@@ -61,6 +64,7 @@ impl DropReason {
             DropReason::Foreign => "foreign",
             DropReason::Refused => "refused",
             DropReason::NotReady => "not-ready",
+            DropReason::WrongCookie => "wrong-cookie",
         }
     }
 }
@@ -112,7 +116,7 @@ pub struct QueueCounters {
     pub guest_faults: Counter,
 }
 
-const _: () = assert!(size_of::<QueueCounters>() == 128);
+const _: () = assert!(size_of::<QueueCounters>() == 256);
 
 impl QueueCounters {
     /// Counts frames that go no further.

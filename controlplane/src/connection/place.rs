@@ -94,6 +94,7 @@ fn question(inet: &InetSocketAddress, families: Families, is_passive: bool) -> Q
     Question {
         host: inet.host.clone(),
         service: inet.port.clone(),
+        is_datagram: false,
         families,
         is_passive,
         is_numeric: inet.numeric == Some(true),

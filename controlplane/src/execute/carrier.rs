@@ -119,7 +119,11 @@ fn recalled(kept: &Kept) -> Option<Opened> {
     let socket = match kept.build.options {
         DriverOptions::Null => None,
         DriverOptions::Stream => kept.descriptors.first(),
-        DriverOptions::Tap(_) | DriverOptions::Dgram(_) | DriverOptions::Guest | DriverOptions::Xdp(_) => {
+        DriverOptions::Tap(_)
+        | DriverOptions::Dgram(_)
+        | DriverOptions::L2tpv3(_)
+        | DriverOptions::Guest
+        | DriverOptions::Xdp(_) => {
             return None;
         }
     };

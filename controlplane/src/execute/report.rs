@@ -139,6 +139,7 @@ fn dropped(counters: &[&QueueCounters]) -> DropReport {
         bad_header: of(DropReason::BadHeader),
         foreign: of(DropReason::Foreign),
         refused: of(DropReason::Refused),
+        wrong_cookie: of(DropReason::WrongCookie),
     }
 }
 

@@ -35,8 +35,10 @@ impl Families {
 pub struct Question {
     /// A name or number; empty for any address of ours (a server) or for ourselves (a client).
     pub host: String,
-    /// A service or number.
+    /// A service or number; empty for none.
     pub service: String,
+    /// A service's number may depend on whether it is one of datagrams.
+    pub is_datagram: bool,
     /// Which addresses are wanted.
     pub families: Families,
     /// Somebody wants to listen there.
@@ -53,10 +55,11 @@ pub fn look_up(question: &Question) -> Result<Vec<SocketAddr>, String> {
     let text = |text: &str| CString::new(text).map_err(|_nul| "a name with a zero byte".to_owned());
     let (host, service) = (text(&question.host)?, text(&question.service)?);
     let hints = hints(question);
+    let service = if question.service.is_empty() { std::ptr::null() } else { service.as_ptr() };
     let host = if question.host.is_empty() { std::ptr::null() } else { host.as_ptr() };
     let mut list: *mut libc::addrinfo = std::ptr::null_mut();
     // SAFETY: texts that end with a zero byte, hints whose pointers are null, and a place for the result.
-    let result = unsafe { libc::getaddrinfo(host, service.as_ptr(), &raw const hints, &raw mut list) };
+    let result = unsafe { libc::getaddrinfo(host, service, &raw const hints, &raw mut list) };
     if result != 0 {
         // SAFETY: takes any number.
         let words = unsafe { libc::gai_strerror(result) };
@@ -88,7 +91,7 @@ fn hints(question: &Question) -> libc::addrinfo {
             Families::V6 => libc::AF_INET6,
             Families::Both => libc::AF_UNSPEC,
         },
-        ai_socktype: libc::SOCK_STREAM,
+        ai_socktype: if question.is_datagram { libc::SOCK_DGRAM } else { libc::SOCK_STREAM },
         ai_protocol: 0,
         ai_addrlen: 0,
         ai_addr: std::ptr::null_mut(),
@@ -120,7 +123,14 @@ mod test {
 
     fn question(host: &str, service: &str) -> Question {
         let (host, service) = (host.to_owned(), service.to_owned());
-        Question { host, service, families: Families::V4, is_passive: false, is_numeric: false }
+        Question {
+            host,
+            service,
+            is_datagram: false,
+            families: Families::V4,
+            is_passive: false,
+            is_numeric: false,
+        }
     }
 
     #[test]

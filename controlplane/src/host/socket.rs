@@ -1,6 +1,7 @@
 //! Sockets, as far as the standard library does not make them.
 
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -35,6 +36,20 @@ pub fn gather_datagrams(socket: &OwnedFd) -> bool {
     let done =
         unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, on.cast(), bytes) };
     done == 0
+}
+
+/// `struct sockaddr_in` or `struct sockaddr_in6`.
+#[must_use]
+pub fn kernel_address(address: SocketAddr) -> Vec<u8> {
+    let port = address.port().to_be_bytes();
+    let family = |family: AddressFamily| family.as_raw().to_ne_bytes();
+    match address {
+        SocketAddr::V4(v4) => [&family(AddressFamily::INET)[..], &port, &v4.ip().octets(), &[0; 8]].concat(),
+        SocketAddr::V6(v6) => {
+            let (flow, scope) = (v6.flowinfo().to_ne_bytes(), v6.scope_id().to_ne_bytes());
+            [&family(AddressFamily::INET6)[..], &port, &flow, &v6.ip().octets(), &scope].concat()
+        }
+    }
 }
 
 /// A socket on which the data plane waits for a next control plane; what was at the path before is replaced.
@@ -101,6 +116,17 @@ mod test {
         rustix::net::sockopt::set_socket_passcred(&left, false).unwrap();
         let (message, descriptors) = handover::receive(&left).unwrap();
         assert_eq!((message, descriptors.len()), (Message::Recall, 1));
+    }
+
+    #[test]
+    fn addresses_are_laid_out_as_the_kernel_has_them() {
+        let v4 = kernel_address("127.0.0.1:4660".parse().unwrap());
+        let v6 = kernel_address("[::1]:4660".parse().unwrap());
+        let family = |bytes: &[u8]| u16::from_ne_bytes([bytes[0], bytes[1]]);
+        assert_eq!((family(&v4), v4.len()), (AddressFamily::INET.as_raw(), size_of::<libc::sockaddr_in>()));
+        assert_eq!((family(&v6), v6.len()), (AddressFamily::INET6.as_raw(), size_of::<libc::sockaddr_in6>()));
+        assert_eq!((&v4[2..8], &v6[2..4]), (&[0x12, 0x34, 127, 0, 0, 1][..], &[0x12, 0x34][..]));
+        assert_eq!((v6[23], v6[24..].iter().sum::<u8>()), (1, 0));
     }
 
     #[test]

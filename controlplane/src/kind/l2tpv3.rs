@@ -4,6 +4,10 @@
 //! that way exist. `pincounter` without `counter` makes QEMU write four bytes that its header has no room for; it
 //! stands for both here, which is what its documentation promises.
 
+pub mod prepare;
+
+use framewire_shared::driver::{Cookies, Counter};
+
 use super::{Kind, Surroundings};
 use crate::qmp::answer::QmpError;
 use crate::qmp::qapi::define::object;
@@ -75,28 +79,6 @@ pub struct Ports {
     pub src: String,
     /// The peer's.
     pub dst: String,
-}
-
-/// Cookies of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cookies {
-    /// Of frames that we send.
-    pub send: u64,
-    /// Of frames that we receive.
-    pub receive: u64,
-    /// Whether they have 64 bits; else the lower 32 are meant.
-    pub is_64_bit: bool,
-}
-
-/// What the counter in the header does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counter {
-    /// There is none.
-    Absent,
-    /// Counts frames from 1.
-    Counting,
-    /// Stands at 0.
-    Pinned,
 }
 
 impl Kind for Options {

@@ -127,7 +127,7 @@ kinds! {
     /// A tap interface.
     Tap(tap::Options) = "tap", driver: Built;
     /// A layer-two tunnel.
-    L2tpv3(l2tpv3::Options) = "l2tpv3", driver: Missing;
+    L2tpv3(l2tpv3::Options) = "l2tpv3", driver: Built;
     /// TCP or UDP, in the older spelling of `stream` and `dgram`.
     Socket(socket::Options) = "socket", driver: Built;
     /// Frames over a stream socket.

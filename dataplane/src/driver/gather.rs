@@ -4,16 +4,22 @@
 //! a few hundred warm bytes costs less. So small pieces are copied behind each other and count as one,
 //! large ones stay where they are. How small is for the caller to say, who has measured his call.
 
+use framewire_shared::limits::BURST_FRAMES_MAX;
+
 use crate::frame::{SEGMENTS_MAX, Segment, SegmentList, Strip};
 
-/// What is copied at most between two [`Gather::clear`]s: a burst of frames of 512 bytes. Pieces beyond
-/// that stay where they are, however small.
+/// What is copied of frames at most between two [`Gather::clear`]s: a burst of frames of 512 bytes. Pieces
+/// beyond that stay where they are, however small.
 const COPIED_BYTES_MAX: usize = 32 << 10;
 
 /// Lists of pieces, one behind the other.
 #[derive(Debug)]
 pub(super) struct Gather {
     memory: Strip,
+    /// The size of `memory`.
+    memory_bytes: usize,
+    used_bytes: usize,
+    /// How much of that is copied pieces.
     copied_bytes: usize,
     /// Pieces up to this size are copied.
     piece_bytes_max: usize,
@@ -23,13 +29,17 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    pub(super) fn new(piece_bytes_max: usize) -> rustix::io::Result<Self> {
+    /// Copies pieces of up to `piece_bytes_max`, and puts up to `own_bytes_max` of ours before frames.
+    pub(super) fn new(piece_bytes_max: usize, own_bytes_max: usize) -> rustix::io::Result<Self> {
+        let memory_bytes = COPIED_BYTES_MAX + own_bytes_max;
         Ok(Gather {
-            memory: Strip::new(COPIED_BYTES_MAX)?,
+            memory: Strip::new(memory_bytes)?,
+            memory_bytes,
+            used_bytes: 0,
             copied_bytes: 0,
             piece_bytes_max,
-            // A burst's segments, and a header.
-            list: SegmentList::with_capacity(SEGMENTS_MAX + 1),
+            // A burst's segments, and a header before each frame.
+            list: SegmentList::with_capacity(SEGMENTS_MAX + BURST_FRAMES_MAX),
             begin: 0,
         })
     }
@@ -38,6 +48,7 @@ impl Gather {
     #[inline]
     pub(super) fn clear(&mut self) {
         self.list.clear();
+        self.used_bytes = 0;
         self.copied_bytes = 0;
         self.begin = 0;
     }
@@ -52,9 +63,11 @@ impl Gather {
     #[inline]
     pub(super) fn add(&mut self, piece: Segment) {
         let copy = piece.len() <= self.piece_bytes_max && self.list.joined(self.begin, &piece).is_none();
+        let copy = copy && self.copied_bytes + piece.len() <= COPIED_BYTES_MAX;
         let place = if copy { self.place(piece.len()) } else { None };
         match place {
             Some(place) => {
+                self.copied_bytes += piece.len();
                 piece.copy_to(&place, 0);
                 self.list.push(self.begin, place);
             }
@@ -62,10 +75,10 @@ impl Gather {
         }
     }
 
-    /// Adds bytes of our own to the list. There must be room for them: they come first.
+    /// Adds bytes of our own to the list. There must be room for them: [`Gather::new`] was told.
     #[inline]
     pub(super) fn add_bytes(&mut self, bytes: &[u8]) {
-        let place = self.place(bytes.len()).expect("nothing has been copied yet");
+        let place = self.place(bytes.len()).expect("own_bytes_max bounds them");
         place.write(0, bytes);
         self.list.push(self.begin, place);
     }
@@ -78,9 +91,9 @@ impl Gather {
 
     #[inline]
     fn place(&mut self, len: usize) -> Option<Segment> {
-        let area = self.memory.room(COPIED_BYTES_MAX)?.segment();
-        let place = area.part(self.copied_bytes, len);
-        self.copied_bytes += if place.len() == len { len } else { 0 };
+        let area = self.memory.room(self.memory_bytes)?.segment();
+        let place = area.part(self.used_bytes, len);
+        self.used_bytes += if place.len() == len { len } else { 0 };
         (place.len() == len).then_some(place)
     }
 }

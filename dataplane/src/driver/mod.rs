@@ -17,6 +17,7 @@
 mod dgram;
 mod gather;
 pub mod guest;
+pub mod l2tpv3;
 mod null;
 mod sink;
 mod stream;
@@ -31,8 +32,9 @@ use framewire_shared::driver::DriverOptions;
 use framewire_shared::limits::BURST_FRAMES_MAX;
 use rustix::io::Errno;
 
-pub use dgram::Dgram;
+pub use dgram::{Bare, Dgram, Envelope};
 pub use guest::Guest;
+pub use l2tpv3::Tunnel;
 pub use null::Null;
 pub use stream::Stream;
 pub use tap::Tap;
@@ -71,7 +73,13 @@ pub fn build(
             Ok(AnyQueue::Tap(Tap::new(options, Arc::clone(descriptors), counters)?))
         }
         DriverOptions::Dgram(options) => {
-            Ok(AnyQueue::Dgram(Dgram::new(key, options, Arc::clone(descriptors), counters)?))
+            let bare = [Bare, Bare];
+            Ok(AnyQueue::Dgram(Dgram::new(key, options, Arc::clone(descriptors), bare, counters)?))
+        }
+        DriverOptions::L2tpv3(options) => {
+            let envelopes = [Tunnel::new(options), Tunnel::new(options)];
+            let dgram = options.dgram();
+            Ok(AnyQueue::L2tpv3(Dgram::new(key, dgram, Arc::clone(descriptors), envelopes, counters)?))
         }
         DriverOptions::Stream => Ok(AnyQueue::Stream(Stream::new(descriptors, counters)?)),
         DriverOptions::Guest => Ok(AnyQueue::Guest(Guest::absent(key, counters))),
@@ -188,7 +196,9 @@ pub enum AnyQueue {
     /// A tap interface's queue.
     Tap(Tap),
     /// A datagram socket.
-    Dgram(Dgram),
+    Dgram(Dgram<Bare>),
+    /// A tunnel over one.
+    L2tpv3(Dgram<Tunnel>),
     /// A stream socket.
     Stream(Stream),
     /// A virtual machine's NIC.
@@ -203,6 +213,7 @@ macro_rules! each {
             AnyQueue::Null($queue) => $do,
             AnyQueue::Tap($queue) => $do,
             AnyQueue::Dgram($queue) => $do,
+            AnyQueue::L2tpv3($queue) => $do,
             AnyQueue::Stream($queue) => $do,
             AnyQueue::Guest($queue) => $do,
             AnyQueue::Xdp($queue) => $do,

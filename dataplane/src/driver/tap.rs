@@ -57,7 +57,7 @@ impl Tap {
         descriptors: Arc<[OwnedFd]>,
         counters: &'static QueueCounters,
     ) -> rustix::io::Result<Self> {
-        let gather = Gather::new(PIECE_BYTES_MAX)?;
+        let gather = Gather::new(PIECE_BYTES_MAX, VNET_HEADER_BYTES)?;
         let outlet = TapOutlet { descriptors, has_header: options.vnet_header != 0, gather, counters };
         Ok(Tap { sink: Sink::new(outlet, counters)?, counters })
     }

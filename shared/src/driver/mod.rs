@@ -5,12 +5,14 @@
 //! keep them and hand them over again without knowing what they say.
 
 mod dgram;
+mod l2tpv3;
 mod tap;
 mod xdp;
 
 use zerocopy::{FromBytes, IntoBytes};
 
 pub use dgram::{Batching, DgramOptions};
+pub use l2tpv3::{Carrier, Cookies, Counter, L2tpv3Options};
 pub use tap::TapOptions;
 pub use xdp::XdpOptions;
 
@@ -23,6 +25,8 @@ pub enum DriverOptions {
     Tap(TapOptions),
     /// A datagram socket, one frame a datagram: one descriptor.
     Dgram(DgramOptions),
+    /// A tunnel over a datagram or raw socket: one descriptor.
+    L2tpv3(L2tpv3Options),
     /// A connected stream socket, frames behind their lengths: two descriptors, the socket and its
     /// [`crate::stream_memory`].
     Stream,
@@ -44,6 +48,7 @@ const DGRAM: u32 = 2;
 const STREAM: u32 = 3;
 const GUEST: u32 = 4;
 const XDP: u32 = 5;
+const L2TPV3: u32 = 6;
 
 impl DriverOptions {
     /// How many descriptors go with them.
@@ -51,7 +56,7 @@ impl DriverOptions {
     pub fn descriptors(&self) -> usize {
         match self {
             DriverOptions::Null | DriverOptions::Guest => 0,
-            DriverOptions::Tap(_) | DriverOptions::Dgram(_) => 1,
+            DriverOptions::Tap(_) | DriverOptions::Dgram(_) | DriverOptions::L2tpv3(_) => 1,
             DriverOptions::Stream | DriverOptions::Xdp(_) => 2,
         }
     }
@@ -63,6 +68,7 @@ impl DriverOptions {
             DriverOptions::Null => (NULL, &[][..]),
             DriverOptions::Tap(options) => (TAP, options.as_bytes()),
             DriverOptions::Dgram(options) => (DGRAM, options.as_bytes()),
+            DriverOptions::L2tpv3(options) => (L2TPV3, options.as_bytes()),
             DriverOptions::Stream => (STREAM, &[][..]),
             DriverOptions::Guest => (GUEST, &[][..]),
             DriverOptions::Xdp(options) => (XDP, options.as_bytes()),
@@ -80,6 +86,7 @@ impl DriverOptions {
             NULL if record.is_empty() => Ok(DriverOptions::Null),
             TAP => Ok(DriverOptions::Tap(read(record)?)),
             DGRAM => Ok(DriverOptions::Dgram(read(record)?)),
+            L2TPV3 => Ok(DriverOptions::L2tpv3(read(record)?)),
             STREAM if record.is_empty() => Ok(DriverOptions::Stream),
             GUEST if record.is_empty() => Ok(DriverOptions::Guest),
             XDP => Ok(DriverOptions::Xdp(read(record)?)),
@@ -103,6 +110,7 @@ mod tests {
             DriverOptions::Null,
             DriverOptions::Tap(TapOptions { vnet_header: 1 }),
             DriverOptions::Dgram(dgram),
+            DriverOptions::L2tpv3(L2tpv3Options::new(dgram, Carrier::Udp, 1, 2)),
             DriverOptions::Stream,
             DriverOptions::Guest,
             DriverOptions::Xdp(XdpOptions { several_chunks: 1, busy_poll: 0 }),

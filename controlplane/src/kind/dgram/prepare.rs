@@ -56,7 +56,7 @@ fn failed(what: &str, errno: Errno) -> QmpError {
 
 fn inet(socket: OwnedFd, remote: Option<SocketAddrV4>, info: String) -> Prepared {
     let batching = if socket::gather_datagrams(&socket) { Batching::Udp } else { Batching::Single };
-    let remote = remote.map_or(Vec::new(), |remote| kernel_address(remote).to_vec());
+    let remote = remote.map_or(Vec::new(), |remote| socket::kernel_address(remote.into()));
     netdev(socket, batching, &remote, info)
 }
 
@@ -65,15 +65,6 @@ fn netdev(socket: OwnedFd, batching: Batching, remote: &[u8], info: String) -> P
     let options = DgramOptions::new(batching, remote).expect("an address of the kernel fits");
     let queue = PreparedQueue { options: DriverOptions::Dgram(options), descriptors: vec![socket] };
     Prepared::netdev(vec![queue], info)
-}
-
-/// `struct sockaddr_in`.
-fn kernel_address(address: SocketAddrV4) -> [u8; 16] {
-    let family = AddressFamily::INET.as_raw().to_ne_bytes();
-    let (port, ip) = (address.port().to_be_bytes(), address.ip().octets());
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&[family[0], family[1], port[0], port[1], ip[0], ip[1], ip[2], ip[3]]);
-    bytes
 }
 
 fn new_socket(family: AddressFamily) -> Result<OwnedFd, QmpError> {
@@ -163,13 +154,6 @@ mod test {
         fn take(&mut self, _text: &str) -> Result<OwnedFd, QmpError> {
             Ok(self.0.take().unwrap())
         }
-    }
-
-    #[test]
-    fn address_is_laid_out_as_the_kernel_has_it() {
-        let address = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 1), 0x1234);
-        let family = AddressFamily::INET.as_raw().to_ne_bytes();
-        assert_eq!(kernel_address(address)[..8], [family[0], family[1], 0x12, 0x34, 127, 0, 0, 1]);
     }
 
     #[test]

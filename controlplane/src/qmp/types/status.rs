@@ -144,5 +144,7 @@ object! {
         foreign: Option<u64>,
         /// The kernel refused to take the frame.
         refused: Option<u64>,
+        /// A tunnel's cookie was wrong.
+        wrong_cookie as "wrong-cookie": Option<u64>,
     }
 }

@@ -16,13 +16,15 @@ use framewire_shared::driver::Batching;
 use framewire_shared::limits::{BURST_FRAMES_MAX, FRAME_BYTES_MAX};
 use rustix::io::Errno;
 
+use super::Envelope;
 use crate::driver::{Received, arrive};
 use crate::frame::{Burst, HEADROOM_BYTES, Landing, Offload, Segment, Strip};
 use crate::kernel::{self, Run};
 
 #[derive(Debug)]
-pub(super) struct Inlet {
+pub(super) struct Inlet<E> {
     batching: Batching,
+    envelope: E,
     rest: Rest,
     /// How many datagrams the last run had.
     run_datagrams: usize,
@@ -38,11 +40,15 @@ struct Rest {
     datagram_bytes: usize,
 }
 
-impl Inlet {
-    pub(super) fn new(batching: Batching, counters: &'static QueueCounters) -> rustix::io::Result<Self> {
+impl<E: Envelope> Inlet<E> {
+    pub(super) fn new(
+        batching: Batching,
+        envelope: E,
+        counters: &'static QueueCounters,
+    ) -> rustix::io::Result<Self> {
         let memory = Strip::new(FRAME_BYTES_MAX)?;
         let rest = Rest { memory, passed_bytes: 0, bytes: 0, datagram_bytes: 1 };
-        Ok(Inlet { batching, rest, run_datagrams: 1, counters })
+        Ok(Inlet { batching, envelope, rest, run_datagrams: 1, counters })
     }
 
     /// See [`crate::driver::Queue::receive`].
@@ -55,7 +61,7 @@ impl Inlet {
     ) -> Received {
         // A new rest would overwrite the frames of this one.
         if self.rest.bytes > 0 {
-            self.rest.pour(burst, self.counters);
+            self.rest.pour(&self.envelope, burst, self.counters);
             return Received::of(burst);
         }
         for _call in 0..BURST_FRAMES_MAX {
@@ -89,13 +95,7 @@ impl Inlet {
                 let len = kernel::receive(socket, segment)?;
                 if len > segment.len() {
                     self.counters.drop_frames(DropReason::TooLong, 1);
-                } else if arrive(
-                    segment.part(0, len),
-                    Offload::default(),
-                    HEADROOM_BYTES,
-                    burst,
-                    self.counters,
-                ) {
+                } else if open(&self.envelope, segment.part(0, len), HEADROOM_BYTES, burst, self.counters) {
                     strip.keep(len);
                 }
             }
@@ -120,7 +120,7 @@ impl Inlet {
         let mut passed_bytes = 0;
         loop {
             let datagram = whole.part(passed_bytes, run.datagram_bytes);
-            arrive(datagram, Offload::default(), headroom, burst, self.counters);
+            open(&self.envelope, datagram, headroom, burst, self.counters);
             passed_bytes += datagram.len();
             // Before the others lie bytes of the one before, which a hub may show to somebody else yet.
             headroom = 0;
@@ -142,13 +142,35 @@ impl Rest {
         (self.passed_bytes, self.bytes, self.datagram_bytes) = (0, bytes.len(), datagram_bytes);
     }
 
-    fn pour(&mut self, burst: &mut Burst, counters: &QueueCounters) {
+    fn pour<E: Envelope>(&mut self, envelope: &E, burst: &mut Burst, counters: &QueueCounters) {
         let place = self.memory.room(FRAME_BYTES_MAX).expect("it was made this large").segment();
         while self.bytes > 0 && burst.has_room(1) {
             let datagram = place.part(self.passed_bytes, self.datagram_bytes.min(self.bytes));
-            arrive(datagram, Offload::default(), 0, burst, counters);
+            open(envelope, datagram, 0, burst, counters);
             self.passed_bytes += datagram.len();
             self.bytes -= datagram.len();
+        }
+    }
+}
+
+/// Adds the frame of a datagram to the burst. Returns whether it was added. What was before the frame is of no more
+/// use, so a sink may write there.
+#[inline]
+fn open<E: Envelope>(
+    envelope: &E,
+    datagram: Segment,
+    headroom: usize,
+    burst: &mut Burst,
+    counters: &QueueCounters,
+) -> bool {
+    match envelope.frame_at(datagram) {
+        Ok(at) => {
+            let frame = datagram.part(at, datagram.len());
+            arrive(frame, Offload::default(), headroom + at, burst, counters)
+        }
+        Err(reason) => {
+            counters.drop_frames(reason, 1);
+            false
         }
     }
 }

@@ -6,13 +6,17 @@
 //!
 //! Sockets carry no offload header, so frames are lowered before they are sent; the segments of a large
 //! frame then are datagrams of one size, which over UDP leave as one run again.
+//!
+//! Frames travel bare or in an [`Envelope`]: a tunnel is this driver with another type in it.
 
+mod envelope;
 mod inlet;
 mod outlet;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
+pub use envelope::{Bare, Envelope};
 use framewire_shared::counters::QueueCounters;
 use framewire_shared::driver::DgramOptions;
 use framewire_shared::happenings::{Happening, HappeningKind};
@@ -30,29 +34,32 @@ const PEER_GONE_INTERVAL_NS: u64 = 100_000_000;
 
 /// A datagram socket.
 #[derive(Debug)]
-pub struct Dgram {
+pub struct Dgram<E: Envelope> {
     key: u64,
     descriptors: Arc<[OwnedFd]>,
-    inlet: Inlet,
-    sink: Sink<DgramOutlet>,
+    inlet: Inlet<E>,
+    sink: Sink<DgramOutlet<E>>,
     counters: &'static QueueCounters,
     /// When the control plane may be told again that the peer is gone.
     tell_again_ns: u64,
 }
 
-impl Dgram {
-    /// One on the first of these descriptors; `key` is its name in happenings.
+impl<E: Envelope> Dgram<E> {
+    /// One on the first of these descriptors; `key` is its name in happenings. One envelope is opened, the other
+    /// filled.
     pub(super) fn new(
         key: u64,
         options: &DgramOptions,
         descriptors: Arc<[OwnedFd]>,
+        envelopes: [E; 2],
         counters: &'static QueueCounters,
     ) -> rustix::io::Result<Self> {
-        let outlet = DgramOutlet::new(options, Arc::clone(&descriptors), counters)?;
+        let [incoming, outgoing] = envelopes;
+        let outlet = DgramOutlet::new(options, Arc::clone(&descriptors), outgoing, counters)?;
         Ok(Dgram {
             key,
             descriptors,
-            inlet: Inlet::new(options.batching(), counters)?,
+            inlet: Inlet::new(options.batching(), incoming, counters)?,
             sink: Sink::new(outlet, counters)?,
             counters,
             tell_again_ns: 0,
@@ -72,7 +79,7 @@ impl Dgram {
     }
 }
 
-impl Queue for Dgram {
+impl<E: Envelope> Queue for Dgram<E> {
     #[inline]
     fn receive(&mut self, burst: &mut Burst, turn: &mut Turn) -> Received {
         self.inlet.receive(self.descriptors[0].as_fd(), burst, &mut turn.strip)

@@ -26,6 +26,7 @@ use framewire_shared::driver::{Batching, DgramOptions};
 use framewire_shared::limits::BURST_FRAMES_MAX;
 use rustix::io::Errno;
 
+use super::Envelope;
 use crate::driver::gather::Gather;
 use crate::driver::sink::Outlet;
 use crate::frame::{Burst, Frame};
@@ -41,9 +42,10 @@ const RUN_BYTES_MAX: usize = 65_507;
 const REFUSAL_NS: u64 = 1_000_000_000;
 
 #[derive(Debug)]
-pub(super) struct DgramOutlet {
+pub(super) struct DgramOutlet<E> {
     descriptors: Arc<[OwnedFd]>,
     batching: Batching,
+    envelope: E,
     mailer: Mailer,
     messages: Vec<Message>,
     gather: Gather,
@@ -56,8 +58,8 @@ pub(super) struct DgramOutlet {
 /// What the route takes as a run.
 #[derive(Debug)]
 struct Runs {
-    /// Frames up to this size.
-    frame_bytes_max: usize,
+    /// Datagrams up to this size.
+    datagram_bytes_max: usize,
     /// Until when that is so.
     until_ns: u64,
 }
@@ -74,35 +76,43 @@ enum Verdict {
     DropAll(DropReason),
 }
 
-impl DgramOutlet {
+impl<E: Envelope> DgramOutlet<E> {
     pub(super) fn new(
         options: &DgramOptions,
         descriptors: Arc<[OwnedFd]>,
+        envelope: E,
         counters: &'static QueueCounters,
     ) -> rustix::io::Result<Self> {
+        let gather = Gather::new(PIECE_BYTES_MAX, BURST_FRAMES_MAX * envelope.bytes())?;
         Ok(DgramOutlet {
             descriptors,
             batching: options.batching(),
+            envelope,
             mailer: Mailer::new(options.remote()),
             messages: Vec::with_capacity(BURST_FRAMES_MAX),
-            gather: Gather::new(PIECE_BYTES_MAX)?,
-            runs: Runs { frame_bytes_max: RUN_BYTES_MAX, until_ns: 0 },
+            gather,
+            runs: Runs { datagram_bytes_max: RUN_BYTES_MAX, until_ns: 0 },
             counters,
             peer_gone: None,
         })
+    }
+
+    /// Whether frames are sent from where they lie, each alone.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        E::IS_BARE && self.batching == Batching::Single
     }
 
     /// Makes messages of all frames from the one at `from` on.
     #[inline]
     fn compose(&mut self, frames: &Burst, from: usize) {
         self.messages.clear();
-        match self.batching {
-            Batching::Single => {
-                let message =
-                    |frame: &Frame| Message { segments: frame.places(), datagrams: 1, datagram_bytes: 0 };
-                self.messages.extend(frames.frames()[from..].iter().map(message));
-            }
-            Batching::Udp => self.compose_runs(frames, from),
+        if self.is_plain() {
+            let message =
+                |frame: &Frame| Message { segments: frame.places(), datagrams: 1, datagram_bytes: 0 };
+            self.messages.extend(frames.frames()[from..].iter().map(message));
+        } else {
+            self.compose_runs(frames, from);
         }
     }
 
@@ -110,26 +120,46 @@ impl DgramOutlet {
     fn compose_runs(&mut self, frames: &Burst, from: usize) {
         self.gather.clear();
         let mut left = &frames.frames()[from..];
+        let mut number = self.counters.sent_frames.get();
+        let envelope_bytes = self.envelope.bytes();
         while !left.is_empty() {
-            let (run, rest) = left.split_at(self.runs.length(left));
+            let count = match self.batching {
+                Batching::Single => 1,
+                Batching::Udp => self.runs.length(left, envelope_bytes),
+            };
+            let (run, rest) = left.split_at(count);
             self.gather.begin();
-            for piece in run.iter().flat_map(|frame| frames.segments(frame)) {
-                self.gather.add(*piece);
+            for frame in run {
+                number += 1;
+                self.enclose(frames, frame, number);
             }
-            let datagram_bytes = if run.len() > 1 { u16::try_from(run[0].len).unwrap_or(0) } else { 0 };
+            let bytes = run[0].len as usize + envelope_bytes;
+            let datagram_bytes = if run.len() > 1 { u16::try_from(bytes).unwrap_or(0) } else { 0 };
             let segments = self.gather.pieces().1;
             self.messages.push(Message { segments, datagrams: run.len(), datagram_bytes });
             left = rest;
         }
     }
 
+    /// Gathers a frame in its envelope: the `number`th to be sent.
+    #[inline]
+    fn enclose(&mut self, frames: &Burst, frame: &Frame, number: u64) {
+        if !E::IS_BARE {
+            let header = self.envelope.header(number);
+            if let Some(whole) = frames.prepend(frame, header) {
+                return self.gather.add(whole);
+            }
+            self.gather.add_bytes(header);
+        }
+        for piece in frames.segments(frame) {
+            self.gather.add(*piece);
+        }
+    }
+
     /// Sends messages from the one at `at` on. Returns how many went.
     #[inline]
     fn post(&mut self, frames: &Burst, at: usize) -> Result<usize, Errno> {
-        let segments = match self.batching {
-            Batching::Single => frames.all_segments(),
-            Batching::Udp => self.gather.pieces().0,
-        };
+        let segments = if self.is_plain() { frames.all_segments() } else { self.gather.pieces().0 };
         self.mailer.send(self.descriptors[0].as_fd(), &self.messages[at..], segments)
     }
 
@@ -168,10 +198,11 @@ impl DgramOutlet {
 impl Runs {
     /// How many of these frames make a run: of one length, but the last may be shorter.
     #[inline]
-    fn length(&self, frames: &[Frame]) -> usize {
+    fn length(&self, frames: &[Frame], envelope_bytes: usize) -> usize {
         let each = frames[0].len;
-        let fits = RUN_BYTES_MAX.checked_div(each as usize).unwrap_or(1).clamp(1, BURST_FRAMES_MAX);
-        if each as usize > self.frame_bytes_max {
+        let bytes = each as usize + envelope_bytes;
+        let fits = RUN_BYTES_MAX.checked_div(bytes).unwrap_or(1).clamp(1, BURST_FRAMES_MAX);
+        if bytes > self.datagram_bytes_max {
             return 1;
         }
         let frames = &frames[..frames.len().min(fits)];
@@ -181,19 +212,19 @@ impl Runs {
 
     /// Too long for the route, or (`EIO`) not over this route at all.
     fn refuse(&mut self, run_bytes: usize, errno: Errno, now_ns: u64) {
-        self.frame_bytes_max = if errno == Errno::IO { 0 } else { run_bytes - 1 };
+        self.datagram_bytes_max = if errno == Errno::IO { 0 } else { run_bytes - 1 };
         self.until_ns = now_ns + REFUSAL_NS;
     }
 
     #[inline]
     fn forget_refusal(&mut self, now_ns: u64) {
         if now_ns >= self.until_ns {
-            self.frame_bytes_max = RUN_BYTES_MAX;
+            self.datagram_bytes_max = RUN_BYTES_MAX;
         }
     }
 }
 
-impl Outlet for DgramOutlet {
+impl<E: Envelope> Outlet for DgramOutlet<E> {
     fn carries_offloads(&self) -> bool {
         false
     }
@@ -222,6 +253,11 @@ impl Outlet for DgramOutlet {
                         let dropped = self.messages[message].datagrams;
                         self.counters.drop_frames(reason, dropped as u64);
                         (message, next, first) = (message + 1, next + dropped, true);
+                        if !E::IS_BARE {
+                            // Those behind it move up: what was not sent takes no number.
+                            self.compose(frames, next);
+                            message = 0;
+                        }
                     }
                     Verdict::DropAll(reason) => {
                         self.counters.drop_frames(reason, (frames.len() - next) as u64);
