@@ -24,7 +24,6 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("controlplane/src/host/tun.rs", "ioctls of /dev/net/tun"),
     ("controlplane/src/host/xdp.rs", "AF_XDP, which no crate here wraps"),
     ("bpf/src/calls.rs", "libbpf, on descriptors that it has not opened itself"),
-    ("bpf/src/test.rs", "a socket to be steered to"),
     ("dataplane/src/xsk/chunks.rs", "frames lie in memory that the kernel fills"),
     ("dataplane/src/xsk/ring.rs", "rings that the kernel shares with us"),
     ("dataplane/src/xsk/ring/test.rs", "rings in a test's own memory"),

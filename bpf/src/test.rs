@@ -1,5 +1,3 @@
-use std::os::fd::FromRawFd;
-
 use super::*;
 
 const REDIRECT: u32 = 4;
@@ -21,17 +19,9 @@ fn may_load() -> bool {
     is_root
 }
 
-/// A socket with a receive ring, which is what a map wants.
 fn socket() -> OwnedFd {
-    // SAFETY: takes three integers.
-    let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-    let entries: *const u32 = &64;
-    // SAFETY: the option is an int, which lives until the call returns.
-    let done = unsafe { libc::setsockopt(fd, libc::SOL_XDP, libc::XDP_RX_RING, entries.cast(), 4) };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: just made, and nobody else knows it.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+    rustix::net::socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None).unwrap()
 }
 
 fn frame_to(address: [u8; 6]) -> Vec<u8> {

@@ -13,7 +13,7 @@
 //! ```
 
 mod chunks;
-mod ring;
+pub(crate) mod ring;
 mod socket;
 
 pub use chunks::Chunks;

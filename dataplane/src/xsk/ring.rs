@@ -233,4 +233,4 @@ impl<T: Copy> Consumer<T> {
 }
 
 #[cfg(test)]
-mod test;
+pub(crate) mod test;

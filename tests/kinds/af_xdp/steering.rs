@@ -74,9 +74,10 @@ fn given_sockets_are_used_and_somebody_elses_program_is_left_alone() {
     let socket = bench.framewire.home().run(|| {
         rustix::net::socket_with(AddressFamily::XDP, SocketType::RAW, flags, None).expect("root may")
     });
+    // As QEMU wants it: the sockets are in the map already, and nothing else was done to them.
+    put_socket(program.sockets.as_fd(), 0, socket.as_fd()).expect("any AF_XDP socket is taken");
     bench.qmp.getfd("xsk", socket.as_fd());
     bench.add("af-xdp", "x", json!({ "ifname": "l", "inhibit": true, "sock-fds": "xsk" }));
-    put_socket(program.sockets.as_fd(), 0, socket.as_fd()).expect("it is bound now");
     drop(socket);
     drop(expect_frames_to_cross(&mut bench, &veth));
     bench.delete("t");

@@ -163,3 +163,6 @@ impl Inlet {
         self.chunks.segment(entry.addr, entry.len as usize).ok_or(DropReason::Foreign)
     }
 }
+
+#[cfg(test)]
+mod test;

@@ -6,37 +6,57 @@ use super::*;
 
 const SIZE: u32 = 8;
 
-#[derive(Debug, Default)]
-struct Words {
+/// A ring in ordinary memory, for tests: one end of it plays the kernel.
+#[derive(Debug)]
+pub(crate) struct Plain<T> {
     producer: AtomicU32,
     consumer: AtomicU32,
     flags: AtomicU32,
-    entries: [AtomicU32; SIZE as usize],
+    entries: Box<[Cell<T>]>,
 }
 
-fn memory(words: &Arc<Words>) -> Memory<u32> {
-    let parts = Parts {
-        producer: NonNull::from(&words.producer),
-        consumer: NonNull::from(&words.consumer),
-        flags: NonNull::from(&words.flags),
-        entries: NonNull::from(&words.entries).cast(),
-        size: SIZE,
-    };
-    // SAFETY: the words live as long as the value that is given along, and the tests make one end of each kind.
-    unsafe { Memory::new(parts, Arc::clone(words) as Arc<dyn Any + Send + Sync>) }
+/// An entry, which both ends reach.
+#[derive(Debug)]
+struct Cell<T>(std::cell::UnsafeCell<T>);
+
+// SAFETY: a test runs in one thread.
+unsafe impl<T> Sync for Cell<T> {}
+
+impl<T: Copy + Send + 'static> Plain<T> {
+    /// One of `size` entries whose positions begin at `start`.
+    pub(crate) fn new(size: u32, start: u32, entry: T) -> Arc<Self> {
+        let entries = (0..size).map(|_| Cell(std::cell::UnsafeCell::new(entry))).collect();
+        let [producer, consumer, flags] = [start, start, 0].map(AtomicU32::new);
+        Arc::new(Plain { producer, consumer, flags, entries })
+    }
+
+    /// Both ends, where the ring stands.
+    pub(crate) fn ends(self: &Arc<Self>) -> (Producer<T>, Consumer<T>) {
+        (Producer::new(self.memory()), Consumer::new(self.memory()))
+    }
+
+    fn memory(self: &Arc<Self>) -> Memory<T> {
+        let parts = Parts {
+            producer: NonNull::from(&self.producer),
+            consumer: NonNull::from(&self.consumer),
+            flags: NonNull::from(&self.flags),
+            entries: NonNull::from(&*self.entries).cast(),
+            size: u32::try_from(self.entries.len()).unwrap(),
+        };
+        // SAFETY: the parts live as long as the value that is given along, and the tests use one end of each kind.
+        unsafe { Memory::new(parts, Arc::clone(self) as Arc<dyn Any + Send + Sync>) }
+    }
 }
 
-/// Both ends of a ring in ordinary memory whose positions begin at `start`: the consumer plays the kernel.
-fn ring(start: u32) -> (Producer<u32>, Consumer<u32>, Arc<Words>) {
-    let words = Arc::new(Words::default());
-    words.producer.store(start, Ordering::Relaxed);
-    words.consumer.store(start, Ordering::Relaxed);
-    (Producer::new(memory(&words)), Consumer::new(memory(&words)), words)
+fn ring(start: u32) -> (Producer<u32>, Consumer<u32>, Arc<Plain<u32>>) {
+    let plain = Plain::new(SIZE, start, 0);
+    let (producer, consumer) = plain.ends();
+    (producer, consumer, plain)
 }
 
 #[test]
 fn what_is_not_published_never_was() {
-    let (mut producer, mut consumer, _words) = ring(0);
+    let (mut producer, mut consumer, _plain) = ring(0);
     let mut dropped = producer.reserve(3).unwrap();
     dropped.push(1);
     drop(dropped);
@@ -53,7 +73,7 @@ fn what_is_not_published_never_was() {
 
 #[test]
 fn full_ring_has_no_room_until_its_reader_releases() {
-    let (mut producer, mut consumer, _words) = ring(u32::MAX - 2);
+    let (mut producer, mut consumer, _plain) = ring(u32::MAX - 2);
     let mut all = producer.reserve(SIZE).unwrap();
     (0..SIZE).for_each(|value| all.push(value));
     all.publish();
@@ -66,7 +86,7 @@ fn full_ring_has_no_room_until_its_reader_releases() {
 
 #[test]
 fn ends_that_are_made_anew_go_on_where_the_ring_stands() {
-    let (mut producer, mut consumer, words) = ring(5);
+    let (mut producer, mut consumer, plain) = ring(5);
     let mut some = producer.reserve(2).unwrap();
     some.push(10);
     some.push(11);
@@ -74,7 +94,7 @@ fn ends_that_are_made_anew_go_on_where_the_ring_stands() {
     consumer.available(2);
     consumer.release(1);
     drop((producer, consumer));
-    let (mut producer, mut consumer) = (Producer::new(memory(&words)), Consumer::new(memory(&words)));
+    let (mut producer, mut consumer) = plain.ends();
     assert_eq!((consumer.available(1), consumer.get(0)), (1, 11));
     assert_eq!((producer.published(), producer.untaken(), consumer.released()), (7, 1, 6));
 }
@@ -82,7 +102,7 @@ fn ends_that_are_made_anew_go_on_where_the_ring_stands() {
 proptest! {
     #[test]
     fn ring_is_a_queue(start in any::<u32>(), steps in prop::collection::vec((any::<bool>(), 0..=SIZE + 1), 0..200)) {
-        let (mut producer, mut consumer, _words) = ring(start);
+        let (mut producer, mut consumer, _plain) = ring(start);
         let (mut oracle, mut next) = (VecDeque::new(), 0);
         for (produces, count) in steps {
             if produces {
