@@ -9,5 +9,7 @@ mod hostile;
 mod life;
 #[path = "plane/mod.rs"]
 mod plane;
+#[path = "sessions/qemu.rs"]
+mod qemu;
 #[path = "sessions/stage.rs"]
 mod stage;
