@@ -148,6 +148,9 @@ ask!(udp_runs():
     received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole,
     lies_harm_no_honest_frame);
 ask!(udp_connected(): received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole);
+ask!(l2tpv3_udp():
+    received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole,
+    lies_harm_no_honest_frame);
 ask!(stream_unix():
     received_frames_come_in_order_and_whole, sent_frames_come_out_in_order_and_whole,
     sink_without_room_loses_nothing, lies_harm_no_honest_frame);

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use framewire_dataplane::driver::{AnyQueue, Queue};
-use framewire_shared::driver::{Batching, DgramOptions, DriverOptions, TapOptions};
+use framewire_shared::driver::{
+    Batching, Carrier, Cookies, Counter, DgramOptions, DriverOptions, L2tpv3Options, TapOptions,
+};
 use framewire_shared::region::Mapping;
 use framewire_shared::stream_memory::StreamMemory;
 use framewire_tests::frames::numbered;
@@ -166,6 +168,54 @@ impl Outside for Udp {
 
     fn take(&mut self) -> Option<Vec<u8>> {
         self.0.take()
+    }
+}
+
+/// One end of a pseudowire over UDP with everything that a header may have.
+pub(crate) fn l2tpv3_udp() -> Subject {
+    let (ours, theirs) = (udp::bound("127.0.0.1:0"), udp::bound("127.0.0.1:0"));
+    udp::receive_runs(&ours);
+    theirs.connect(ours.local_addr().unwrap()).unwrap();
+    let dgram = DgramOptions::new(Batching::Udp, &udp::address(theirs.local_addr().unwrap())).unwrap();
+    let options = L2tpv3Options::new(dgram, Carrier::Udp, 1, 2)
+        .with_cookies(Cookies { send: 3, receive: 4, is_64_bit: true })
+        .with_counter(Counter::Counting)
+        .with_offset(100);
+    (
+        queue(&DriverOptions::L2tpv3(options), ours.into()),
+        Box::new(Tunnel { socket: theirs.into(), received: 0 }),
+    )
+}
+
+/// The other end.
+struct Tunnel {
+    socket: OwnedFd,
+    received: u32,
+}
+
+impl Tunnel {
+    fn header(session: u8, cookie: u8, counter: u32) -> Vec<u8> {
+        let fixed = [0, 3, 0, 0, 0, 0, 0, session, 0, 0, 0, 0, 0, 0, 0, cookie];
+        [&fixed[..], &counter.to_be_bytes(), &[0; 100]].concat()
+    }
+}
+
+impl Outside for Tunnel {
+    fn give(&mut self, frame: &[u8]) {
+        let datagram = [&Self::header(2, 4, 0), frame].concat();
+        assert_eq!(rustix::net::send(&self.socket, &datagram, SendFlags::empty()), Ok(datagram.len()));
+    }
+
+    /// Each has the number that follows.
+    fn take(&mut self) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; 70_000];
+        let timeout = Timespec::try_from(SOON).unwrap();
+        rustix::event::poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&timeout)).unwrap();
+        let (len, _all) = rustix::net::recv(&self.socket, &mut bytes[..], RecvFlags::DONTWAIT).ok()?;
+        self.received += 1;
+        let header = Self::header(1, 3, self.received);
+        assert_eq!(bytes[..header.len()], header);
+        Some(bytes[header.len()..len].to_vec())
     }
 }
 
