@@ -12,7 +12,7 @@ use super::{Pair, Veth, exchange, info, wait_until_frames_cross};
 use framewire_tests::bench::Bench;
 
 #[test]
-fn killed_data_plane_loses_no_more_than_a_burst_and_the_program_stays() {
+fn killed_data_plane_loses_and_repeats_no_more_than_a_burst_and_the_program_stays() {
     need!(root, "ethtool");
     let mut pair = Pair::new(&json!({}), 1, 1500);
     exchange(&pair, &[60]);
@@ -26,7 +26,9 @@ fn killed_data_plane_loses_no_more_than_a_burst_and_the_program_stays() {
             std::thread::sleep(Duration::from_millis(100));
         });
         assert!(flow.lost() <= 64, "{} frames were lost", flow.lost());
-        assert_eq!((flow.damaged, flow.out_of_order()), (0, 0));
+        assert_eq!(flow.damaged, 0);
+        // What it had sent and not yet given back, its successor sends again.
+        assert!(flow.out_of_order() <= 64, "{} frames came again", flow.out_of_order());
     }
     drop((a, b));
     pair.finish();

@@ -3,7 +3,8 @@
 //! **What a killed data plane leaves.** Each chunk that we have is one that the receive ring still shows, since an
 //! entry is released only after its chunk is in the fill ring again. So the positions of the two rings always differ
 //! by the number of chunks; where they differ by more, a data plane was killed between those two steps, and as many
-//! entries are dealt with already. Nothing else needs to be written down.
+//! entries are dealt with already. Nothing else needs to be written down. A burst that was sent on and not yet given
+//! back comes twice, where other drivers would lose it: the network repeats frames, too.
 
 use framewire_shared::counters::{DropReason, QueueCounters};
 use framewire_shared::limits::{BURST_FRAMES_MAX, FRAME_BYTES_MAX};
