@@ -115,8 +115,8 @@ impl Server {
             Command::ChardevAdd(arguments) => self.chardev_add(&arguments, caller),
             Command::ChardevRemove(arguments) => self.chardev_remove(&arguments.id),
             Command::QueryChardev(_) => self.query_chardev(),
-            Command::QueryYank(_) => Ok(Vec::<Nothing>::new().print()),
-            Command::Yank(arguments) => device::yank(&arguments),
+            Command::QueryYank(_) => self.query_yank(),
+            Command::Yank(arguments) => self.yank(&arguments.instances),
             Command::Getfd(_) | Command::Closefd(_) | Command::AddFd(_) => self.descriptor(command, caller),
             Command::RemoveFd(arguments) => {
                 self.monitors.fdsets.remove(arguments.fdset_id, arguments.fd).map(|()| nothing())

@@ -86,6 +86,7 @@ impl Loop {
             self.server.monitors.answer(request, outcome);
         }
         self.server.reach.try_due(self.server.network.vault());
+        self.server.chardevs.look_after();
         // After the answer: what a command began is told when it has happened.
         self.server.attend_connections();
         self.server.attend_nics();
@@ -139,9 +140,9 @@ fn reason(detail: u64) -> String {
 impl Server {
     /// When something is to be done though nothing happens.
     fn due(&self) -> Option<Instant> {
-        let Server { monitors, network, reach, connections, announcements, leaving, .. } = self;
+        let Server { monitors, network, reach, connections, chardevs, announcements, leaving, .. } = self;
         let outside = [monitors.deadline(), network.supervisor().due(), reach.due(), connections.due()];
-        outside.into_iter().chain([announcements.due(), leaving.due()]).flatten().min()
+        outside.into_iter().chain([chardevs.due(), announcements.due(), leaving.due()]).flatten().min()
     }
 
     /// Takes note of what the data plane has told. It may tell anything: keys are looked up.

@@ -5,6 +5,7 @@
 //! tests ask for. Each has traits of its own: no line ends, no ids, names with slashes, a new connection for every
 //! batch, replies that must fit a buffer.
 
+mod human;
 mod incus;
 mod kata;
 mod libvirt;

@@ -1,23 +1,26 @@
 //! Character devices that exist, and the sockets that they own until somebody uses them.
 //!
 //! A server listens as soon as it is made, so that its clients may connect and wait; a client that is not to try
-//! again connects at once, because the command must tell if it cannot. A client that may try again does so once it is
-//! used: until then nobody would hear what it says. For the same reason `wait` does not make the command wait, which
-//! would make all other clients of this process wait with it, for as long as somebody else likes.
+//! again connects at once, because the command must tell if it cannot. A client that may try again does so by itself
+//! ([`Remote`]). `wait` does not make the command wait: all other clients of this process would wait with it, for as long
+//! as somebody else likes.
 //!
 //! Monitors are character devices as well, always in use: clients see them in `query-chardev`.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::{SocketAddrAny, SocketAddrUnix, SocketType, sockopt};
+use rustix::net::{Shutdown, SocketAddrAny, SocketAddrUnix, SocketType, sockopt};
 
+use super::remote::Remote;
 use super::{Checked, Role, Socket};
+use crate::connection::{Whereabouts, whereabouts};
+use crate::host::stream_socket::{self, Started};
 use crate::host::words;
 use crate::kind::ChardevNature;
 use crate::qmp::types::socket_address::{InetSocketAddress, SocketAddress, UnixSocketAddress};
@@ -34,8 +37,8 @@ pub enum Held {
     Listener(Listener),
     /// It is connected.
     Connection(OwnedFd),
-    /// It will connect to this when it is used.
-    Remote(SocketAddress),
+    /// It connects, again and again.
+    Remote(Box<Remote>),
 }
 
 /// A socket that listens. Its path, if it has one, goes with it.
@@ -62,7 +65,10 @@ pub fn open(checked: Checked, given: impl FnOnce(&str) -> Result<OwnedFd, String
     let Checked::Socket(Socket { address, role, nodelay }) = checked else { return Ok(Held::Null) };
     match (address, role) {
         (SocketAddress::Fd(fd), role) => adopt(&fd.str, given(&fd.str)?, role),
-        (address, Role::Client { reconnect_ms: Some(_) }) => Ok(Held::Remote(address)),
+        (address, Role::Client { reconnect_ms: Some(ms) }) => {
+            let remote = Remote::begin(address, Duration::from_millis(ms), nodelay)?;
+            Ok(Held::Remote(Box::new(remote)))
+        }
         (SocketAddress::Unix(unix), Role::Server { .. }) => listen_unix(&unix),
         (SocketAddress::Unix(unix), Role::Client { .. }) => connect_unix(&unix),
         (SocketAddress::Inet(inet), Role::Server { .. }) => listen_inet(&inet),
@@ -77,8 +83,10 @@ impl Held {
     pub fn nature(&self) -> ChardevNature {
         let socket = match self {
             Held::Null => return ChardevNature::NoSocket,
-            Held::Remote(SocketAddress::Unix(_)) => return ChardevNature::UnixSocket,
-            Held::Remote(_) => return ChardevNature::OtherSocket,
+            Held::Remote(remote) => {
+                let is_unix = matches!(remote.address(), SocketAddress::Unix(_));
+                return if is_unix { ChardevNature::UnixSocket } else { ChardevNature::OtherSocket };
+            }
             Held::Listener(Listener { socket, .. }) | Held::Connection(socket) => socket,
         };
         match rustix::net::getsockname(socket).map(SocketAddrUnix::try_from) {
@@ -95,22 +103,66 @@ impl Held {
             Held::Listener(Listener { socket, .. }) => {
                 format!("disconnected:{},server=on", local_name(socket))
             }
-            Held::Connection(socket) => {
-                let peer = rustix::net::getpeername(socket).ok().flatten();
-                let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                let peer = peer.map_or(String::new(), |peer| format!(" <-> {peer}"));
-                format!("{}{peer}", local_name(socket))
-            }
-            Held::Remote(SocketAddress::Unix(unix)) => format!("disconnected:unix:{}", unix.path),
-            Held::Remote(SocketAddress::Inet(inet)) => {
-                format!("disconnected:tcp:{}:{}", inet.host, inet.port)
-            }
-            Held::Remote(SocketAddress::Vsock(vsock)) => {
-                format!("disconnected:vsock:{}:{}", vsock.cid, vsock.port)
-            }
-            Held::Remote(SocketAddress::Fd(fd)) => format!("disconnected:fd:{}", fd.str),
+            Held::Connection(socket) => connected_name(socket),
+            Held::Remote(remote) => match (remote.connection(), remote.address()) {
+                (Some(_socket), SocketAddress::Unix(unix)) => format!("unix:{}", unix.path),
+                (Some(socket), _inet) => connected_name(socket),
+                (None, SocketAddress::Unix(unix)) => format!("disconnected:unix:{}", unix.path),
+                (None, SocketAddress::Inet(inet)) => format!("disconnected:tcp:{}:{}", inet.host, inet.port),
+                (None, SocketAddress::Vsock(vsock)) => {
+                    format!("disconnected:vsock:{}:{}", vsock.cid, vsock.port)
+                }
+                (None, SocketAddress::Fd(fd)) => format!("disconnected:fd:{}", fd.str),
+            },
         }
     }
+
+    /// When [`look`](Self::look) is to be called.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        match self {
+            Held::Remote(remote) => Some(remote.due()),
+            Held::Null | Held::Listener(_) | Held::Connection(_) => None,
+        }
+    }
+
+    /// Does what is due.
+    pub fn look(&mut self) {
+        match self {
+            Held::Remote(remote) => remote.look(),
+            Held::Null | Held::Listener(_) | Held::Connection(_) => {}
+        }
+    }
+
+    /// Whether it has connections that may hang.
+    #[must_use]
+    pub fn is_socket(&self) -> bool {
+        match self {
+            Held::Null => false,
+            Held::Listener(_) | Held::Connection(_) | Held::Remote(_) => true,
+        }
+    }
+
+    /// Tears off its connection, if it has one.
+    pub fn tear_off(&self) {
+        let socket = match self {
+            Held::Null | Held::Listener(_) => None,
+            Held::Connection(socket) => Some(socket),
+            Held::Remote(remote) => remote.connection(),
+        };
+        if let Some(socket) = socket {
+            // One that the peer was faster to close is torn off already.
+            let _ = rustix::net::shutdown(socket, Shutdown::Both);
+        }
+    }
+}
+
+/// Where a socket is, and where it leads.
+fn connected_name(socket: &OwnedFd) -> String {
+    let peer = rustix::net::getpeername(socket).ok().flatten();
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    let peer = peer.map_or(String::new(), |peer| format!(" <-> {peer}"));
+    format!("{}{peer}", local_name(socket))
 }
 
 /// Where a socket is.
@@ -172,10 +224,18 @@ fn listen_unix(unix: &UnixSocketAddress) -> Result<Held, String> {
     Ok(Held::Listener(Listener { socket: socket.into(), path }))
 }
 
+/// Never waits: a server whose queue of clients is full has no time for us either.
 fn connect_unix(unix: &UnixSocketAddress) -> Result<Held, String> {
-    let failed = |error| format!("Failed to connect to '{}': {}", unix.path, reason(&error));
-    let socket = UnixStream::connect_addr(&unix_address(unix)?).map_err(failed)?;
-    Ok(Held::Connection(socket.into()))
+    let failed = |errno| format!("Failed to connect to '{}': {}", unix.path, words(errno));
+    let address = SocketAddress::Unix(unix.clone());
+    let Whereabouts::Known(endpoints) = whereabouts(&address, false)? else {
+        return Err(failed(Errno::INVAL));
+    };
+    let endpoint = endpoints.first().ok_or_else(|| failed(Errno::INVAL))?;
+    match stream_socket::connect(endpoint).map_err(failed)? {
+        Started::Connected(socket) => Ok(Held::Connection(socket)),
+        Started::Underway(_socket) => Err(failed(Errno::INPROGRESS)),
+    }
 }
 
 fn listen_inet(inet: &InetSocketAddress) -> Result<Held, String> {

@@ -1,16 +1,19 @@
 //! Commands about character devices.
 
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use super::{Caller, Server};
+use crate::chardev::file::ChardevFile;
 use crate::chardev::held::{self, Held};
 use crate::kind::ChardevNature;
 use crate::qmp::Monitors;
-use crate::qmp::answer::{Outcome, QmpError};
+use crate::qmp::answer::{ErrorClass, Outcome, QmpError, nothing};
 use crate::qmp::endpoint::{Address, Endpoint};
 use crate::qmp::names::{self, Meaning};
 use crate::qmp::qapi::QapiType as _;
 use crate::qmp::types::chardev::{ChardevAdd, ChardevInfo, ChardevReturn};
+use crate::qmp::types::yank::{YankChardev, YankInstance};
 
 /// All character devices.
 #[derive(Debug)]
@@ -18,23 +21,56 @@ pub struct Chardevs {
     /// Monitors of the command line: character devices that are in use for ever.
     monitors: Vec<Endpoint>,
     /// In the order of their creation.
-    devices: Vec<(String, Held)>,
+    devices: Vec<Device>,
+    file: ChardevFile,
+}
+
+/// One that was made.
+#[derive(Debug)]
+struct Device {
+    /// How it was asked for.
+    asked: ChardevAdd,
+    held: Held,
 }
 
 impl Chardevs {
-    /// None but these monitors.
+    /// None but these monitors. What will be made is written down in `file`.
     #[must_use]
-    pub fn new(monitors: Vec<Endpoint>) -> Self {
-        Chardevs { monitors, devices: Vec::new() }
+    pub fn new(monitors: Vec<Endpoint>, file: ChardevFile) -> Self {
+        Chardevs { monitors, devices: Vec::new(), file }
     }
 
     /// What kind of character device has this name.
     pub(super) fn nature(&self, id: &str) -> Option<ChardevNature> {
-        self.devices.iter().find(|(label, _)| label == id).map(|(_, held)| held.nature())
+        self.device(id).map(|device| device.held.nature())
+    }
+
+    /// When [`look_after`](Self::look_after) is to be called.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.devices.iter().filter_map(|device| device.held.due()).min()
+    }
+
+    /// Connects those whose turn it is.
+    pub fn look_after(&mut self) {
+        self.devices.iter_mut().for_each(|device| device.held.look());
+    }
+
+    fn device(&self, id: &str) -> Option<&Device> {
+        self.devices.iter().find(|device| device.asked.id == id)
+    }
+
+    fn save(&self) -> std::io::Result<()> {
+        self.file.save(self.devices.iter().map(|device| &device.asked))
+    }
+
+    /// The number of the monitor of this name.
+    fn monitor(&self, id: &str) -> Option<usize> {
+        (0..self.monitors.len()).find(|number| monitor_label(*number) == id)
     }
 
     fn is_monitor(&self, id: &str) -> bool {
-        (0..self.monitors.len()).any(|number| monitor_label(number) == id)
+        self.monitor(id).is_some()
     }
 }
 
@@ -54,7 +90,11 @@ impl Server {
         let monitors = &mut self.monitors;
         let held =
             held::open(checked, |text| given(text, monitors, caller)).map_err(|why| chardev.failure(&why))?;
-        self.chardevs.devices.push((id.clone(), held));
+        self.chardevs.devices.push(Device { asked: chardev.clone(), held });
+        if let Err(error) = self.chardevs.save() {
+            self.chardevs.devices.pop();
+            return Err(chardev.failure(&error.to_string()));
+        }
         Ok(ChardevReturn::default().print())
     }
 
@@ -63,23 +103,90 @@ impl Server {
         if self.chardevs.is_monitor(id) {
             return Err(QmpError::generic(format!("Chardev '{id}' is busy")));
         }
-        let at = self.chardevs.devices.iter().position(|(label, _)| label == id);
+        let at = self.chardevs.devices.iter().position(|device| device.asked.id == id);
         let at = at.ok_or_else(|| QmpError::generic(format!("Chardev '{id}' not found")))?;
         self.chardevs.devices.remove(at);
-        Ok(crate::qmp::answer::nothing())
+        if let Err(error) = self.chardevs.save() {
+            // It is gone all the same; at worst a next control plane makes it again.
+            log::error!("character devices: {error}");
+        }
+        Ok(nothing())
+    }
+
+    /// Makes those again that a control plane before this one had; returns their names.
+    pub fn recall_chardevs(&mut self, saved: &[ChardevAdd]) -> Vec<String> {
+        for chardev in saved {
+            if let Err(error) = self.chardev_add(chardev, Caller::CommandLine) {
+                log::warn!("{error}; it is gone");
+            }
+        }
+        self.chardevs.devices.iter().map(|device| device.asked.id.clone()).collect()
+    }
+
+    /// `--chardev` for one that was made again: it must be the same.
+    ///
+    /// # Errors
+    /// If it is another one of that name.
+    pub fn check_recalled(&self, chardev: &ChardevAdd) -> Result<(), QmpError> {
+        if self.chardevs.device(&chardev.id).is_some_and(|device| device.asked == *chardev) {
+            return Ok(());
+        }
+        Err(QmpError::generic(
+            "it exists with other options; delete it with chardev-remove, or give it as it is",
+        ))
+    }
+
+    /// Lists what can be torn off.
+    pub(super) fn query_yank(&self) -> Outcome {
+        let monitors = (0..self.chardevs.monitors.len()).map(monitor_label);
+        let made = self.chardevs.devices.iter().filter(|device| device.held.is_socket());
+        let ids = monitors.chain(made.map(|device| device.asked.id.clone()));
+        let list: Vec<YankInstance> = ids.map(|id| YankInstance::Chardev(YankChardev { id })).collect();
+        Ok(list.print())
+    }
+
+    /// Tears connections off: of all instances, or of none if one is unknown.
+    pub(super) fn yank(&mut self, instances: &[YankInstance]) -> Outcome {
+        let ids: Option<Vec<&str>> = instances.iter().map(|instance| self.yankable(instance)).collect();
+        let unknown = || QmpError::new(ErrorClass::DeviceNotFound, "Instance not found");
+        let ids: Vec<String> = ids.ok_or_else(unknown)?.into_iter().map(str::to_owned).collect();
+        for id in ids {
+            if let Some(number) = self.chardevs.monitor(&id) {
+                self.monitors.hang_up(number);
+            }
+            if let Some(device) = self.chardevs.device(&id) {
+                device.held.tear_off();
+            }
+        }
+        Ok(nothing())
+    }
+
+    fn yankable<'a>(&self, instance: &'a YankInstance) -> Option<&'a str> {
+        match instance {
+            YankInstance::Chardev(YankChardev { id }) => {
+                let is_socket = self.chardevs.device(id).is_some_and(|device| device.held.is_socket());
+                (is_socket || self.chardevs.is_monitor(id)).then_some(id)
+            }
+            YankInstance::BlockNode(_) | YankInstance::Migration(_) => None,
+        }
     }
 
     /// Lists all of them.
     pub(super) fn query_chardev(&self) -> Outcome {
+        Ok(self.chardev_list().print())
+    }
+
+    /// The same, not yet for anybody.
+    pub(super) fn chardev_list(&self) -> Vec<ChardevInfo> {
         let info = |label, filename, frontend_open| ChardevInfo { label, filename, frontend_open };
         let made = self.chardevs.devices.iter();
         let mut list: Vec<ChardevInfo> =
-            made.map(|(id, held)| info(id.clone(), held.filename(), false)).collect();
+            made.map(|device| info(device.asked.id.clone(), device.held.filename(), false)).collect();
         for (number, endpoint) in self.chardevs.monitors.iter().enumerate() {
             let state = if self.monitors.has_client(number) { "" } else { "disconnected:" };
             list.push(info(monitor_label(number), format!("{state}{}", place(endpoint)), true));
         }
-        Ok(list.print())
+        list
     }
 }
 

@@ -12,10 +12,9 @@ use crate::kind::nic::Checked;
 use crate::kind::prepare::PreparedQueue;
 use crate::nic::properties::{self, Properties};
 use crate::nic::{Nic, Origin, naming};
-use crate::qmp::answer::{ErrorClass, Outcome, QmpError, nothing};
+use crate::qmp::answer::{Outcome, QmpError, nothing};
 use crate::qmp::types::device::DeviceAdd;
 use crate::qmp::types::event::{DeviceDeleted, Event};
-use crate::qmp::types::yank::Yank;
 
 impl Server {
     /// Makes a NIC: when this returns, it is in effect.
@@ -154,12 +153,4 @@ fn describe(inventory: &Inventory, properties: &Properties, pairs: usize, origin
 
 pub(super) fn object_del(id: &str) -> Outcome {
     Err(QmpError::generic(format!("object '{id}' not found")))
-}
-
-/// There is nothing that could hang.
-pub(super) fn yank(yank: &Yank) -> Outcome {
-    if yank.instances.is_empty() {
-        return Ok(nothing());
-    }
-    Err(QmpError::new(ErrorClass::DeviceNotFound, "Instance not found"))
 }

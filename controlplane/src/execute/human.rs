@@ -2,51 +2,93 @@
 //!
 //! Its answers are text, errors too: a line that fails is a command that succeeds and returns the error's text.
 
+mod line;
+
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
+use self::line::Asked;
 use super::{Caller, Server};
 use crate::inventory::{Inventory, Port, Role};
 use crate::kind::NetdevAdd;
 use crate::qmp::answer::{Outcome, QmpError};
+use crate::qmp::greeting;
 use crate::qmp::qapi::options::Opts;
+use crate::qmp::types::chardev::ChardevInfo;
 use crate::qmp::types::device::DeviceAdd;
+use crate::qmp::types::machine::RunState;
 use crate::qmp::types::net::AnnounceSelf;
+use crate::qmp::types::session::VersionInfo;
 
 impl Server {
     /// Executes a line.
     pub(super) fn human(&mut self, line: &str, caller: Caller<'_>) -> Outcome {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let done = match words[..] {
-            [] => Ok(String::new()),
-            ["info", "network"] => Ok(info_network(self.network.inventory())),
-            ["info", "status"] => Ok(format!("VM status: {}\r\n", self.status_words())),
-            ["info", "name"] => Ok(format!("{}\r\n", self.machine.name.as_deref().unwrap_or_default())),
-            ["set_link", name, up @ ("on" | "off")] => self.set_link(name, up == "on").map(no_text),
-            ["set_link", ..] => Err(QmpError::generic("set_link: name on|off is expected")),
-            ["netdev_add", options] => self.netdev_add_of_options(options, caller),
-            ["netdev_del", id] => self.netdev_del(id).map(no_text),
-            ["device_add", options] => self.device_add_of_options(options),
-            ["device_del", id] => self.device_del(id).map(no_text),
-            ["announce_self", ref interfaces_and_id @ ..] => {
-                self.announce_self(announcement(interfaces_and_id)).map(no_text)
+        let said = match line::read(line) {
+            Ok(None) => String::new(),
+            Ok(Some(asked)) => {
+                self.human_asked(asked, caller).unwrap_or_else(|error| format!("Error: {error}\r\n"))
             }
-            [command, ..] => Ok(format!("unknown command: '{command}'\r\n")),
+            Err(complaint) => complaint,
         };
-        Ok(Value::String(done.unwrap_or_else(|error| format!("Error: {error}\r\n"))))
+        Ok(Value::String(said))
     }
 
-    fn netdev_add_of_options(&mut self, options: &str, caller: Caller<'_>) -> Result<String, QmpError> {
-        let netdev = NetdevAdd::from_opts(Opts::parse(options, "type"))?;
-        self.netdev_add(&netdev, caller).map(no_text)
+    fn human_asked(&mut self, asked: Asked, caller: Caller<'_>) -> Result<String, QmpError> {
+        Ok(match asked {
+            Asked::Help(name) => line::help(&name),
+            Asked::InfoChardev => self.chardevs_in_words(),
+            Asked::InfoName => self.machine.name.as_ref().map_or(String::new(), |name| format!("{name}\r\n")),
+            Asked::InfoNetwork => info_network(self.network.inventory()),
+            Asked::InfoStatus => format!("VM status: {}\r\n", self.status_in_words()),
+            // One line for each netdev of kind `user`, of which there is none.
+            Asked::InfoUsernet => String::new(),
+            Asked::InfoVersion => version_in_words(),
+            Asked::SetLink { name, up } => self.set_link(&name, up).map(no_text)?,
+            Asked::NetdevAdd(options) => {
+                let netdev = NetdevAdd::from_opts(Opts::parse(&options, "type"))?;
+                self.netdev_add(&netdev, caller).map(no_text)?
+            }
+            Asked::NetdevDel(id) => self.netdev_del(&id).map(no_text)?,
+            Asked::DeviceAdd(options) => self.device_add(&DeviceAdd::from_option(&options)?).map(no_text)?,
+            Asked::DeviceDel(id) => self.device_del(&id).map(no_text)?,
+            Asked::AnnounceSelf { interfaces, id } => {
+                self.announce_self(announcement(interfaces.as_deref(), id)).map(no_text)?
+            }
+            Asked::HostfwdAdd { netdev, rule: _ } | Asked::HostfwdRemove { netdev, rule: _ } => {
+                self.no_user_network(netdev.as_deref())
+            }
+        })
     }
 
-    fn device_add_of_options(&mut self, options: &str) -> Result<String, QmpError> {
-        self.device_add(&DeviceAdd::from_option(options)?).map(no_text)
+    fn status_in_words(&self) -> String {
+        let state = self.machine.state;
+        if self.machine.runs() {
+            return "running".to_owned();
+        }
+        if state == RunState::Paused { "paused".to_owned() } else { format!("paused ({})", state.name()) }
     }
 
-    fn status_words(&self) -> &'static str {
-        if self.machine.runs() { "running" } else { "paused" }
+    /// What a rule for forwarding is told as long as no netdev of kind `user` can exist.
+    fn no_user_network(&self, netdev: Option<&str>) -> String {
+        match netdev {
+            Some(id) if self.network.inventory().backend(id).is_some() => {
+                "invalid device specified\r\n".to_owned()
+            }
+            Some(id) => format!("unrecognized netdev id '{id}'\r\n"),
+            None => "user mode network stack not in use\r\n".to_owned(),
+        }
     }
+
+    fn chardevs_in_words(&self) -> String {
+        let line = |info: ChardevInfo| format!("{}: filename={}\r\n", info.label, info.filename);
+        self.chardev_list().into_iter().map(line).collect()
+    }
+}
+
+fn version_in_words() -> String {
+    let VersionInfo { qemu, package } = greeting::version();
+    format!("{}.{}.{}{package}\r\n", qemu.major, qemu.minor, qemu.micro)
 }
 
 fn no_text(_nothing: Value) -> String {
@@ -54,23 +96,18 @@ fn no_text(_nothing: Value) -> String {
 }
 
 /// `announce_self [INTERFACE,INTERFACE… [ID]]`: as often as QEMU announces a guest that has just migrated.
-fn announcement(words: &[&str]) -> AnnounceSelf {
-    AnnounceSelf {
-        initial: 50,
-        max: 550,
-        rounds: 5,
-        step: 100,
-        interfaces: words.first().map(|names| names.split(',').map(str::to_owned).collect()),
-        id: words.get(1).map(|id| (*id).to_owned()),
-    }
+fn announcement(interfaces: Option<&str>, id: Option<String>) -> AnnounceSelf {
+    let interfaces = interfaces.map(|names| names.split(',').map(str::to_owned).collect());
+    AnnounceSelf { initial: 50, max: 550, rounds: 5, step: 100, interfaces, id }
 }
 
-/// Hubs with what is on them, then everything that is on none; what faces a NIC stands below it.
+/// Hubs with what is on them, both with the newest first as in QEMU; then everything that is on none. What faces a NIC
+/// stands below it.
 fn info_network(inventory: &Inventory) -> String {
     let mut text = String::new();
     for hub in hubs(inventory) {
         text += &format!("hub {hub}\r\n");
-        for port in inventory.ports().iter().filter(|port| port.role == Role::HubPort(hub)) {
+        for port in inventory.ports().iter().rev().filter(|port| port.role == Role::HubPort(hub)) {
             let peer = port.peer.and_then(|number| inventory.port(number));
             text += &format!(" \\ {}", port.id);
             text += &peer.map_or("\r\n".to_owned(), |peer| format!(": {}", line_of(peer)));
@@ -92,15 +129,18 @@ fn info_network(inventory: &Inventory) -> String {
     text + &lines.collect::<String>()
 }
 
+/// The newest first: in the reverse order of the first port of each.
 fn hubs(inventory: &Inventory) -> Vec<i32> {
     let mut hubs: Vec<i32> = Vec::new();
+    let mut known = BTreeSet::new();
     for port in inventory.ports() {
         if let Role::HubPort(hub) = port.role
-            && !hubs.contains(&hub)
+            && known.insert(hub)
         {
             hubs.push(hub);
         }
     }
+    hubs.reverse();
     hubs
 }
 

@@ -4,6 +4,7 @@
 //! lock            held while a control plane runs; its text is that one's process id
 //! dataplane.sock  on which the data plane waits for a next control plane
 //! inventory.0 .1  what exists, written alternately
+//! chardevs        how character devices were asked for
 //! qmp.sock        a monitor for `framewire qmp` and `framewire status`
 //! ```
 
@@ -97,9 +98,16 @@ impl RuntimeDir {
         self.path.join("dataplane.sock")
     }
 
+    /// How character devices were asked for.
+    #[must_use]
+    pub fn chardevs(&self) -> PathBuf {
+        self.path.join("chardevs")
+    }
+
     /// Removes what a clean end leaves: the lock last, so that nobody finds half of it.
     pub fn clean(&self) {
-        for path in [self.data_plane_socket(), monitor_path(&self.path), self.path.join("lock")] {
+        let (data_plane, monitor) = (self.data_plane_socket(), monitor_path(&self.path));
+        for path in [data_plane, monitor, self.chardevs(), self.path.join("lock")] {
             // What is not there needs no removing.
             let _ = std::fs::remove_file(path);
         }

@@ -170,6 +170,13 @@ impl Monitors {
         }
     }
 
+    /// Ends the session of a monitor's client, if it has one, once what was said is on its way.
+    pub fn hang_up(&mut self, number: usize) {
+        if let Some(session) = self.monitors.get_mut(number).and_then(|monitor| monitor.session.as_mut()) {
+            session.hang_up();
+        }
+    }
+
     /// The names that clients of a monitor gave to descriptors.
     pub fn names(&mut self, monitor: MonitorId) -> &mut Names {
         &mut self.monitors[monitor.0].names

@@ -106,6 +106,11 @@ impl Session {
         self.flush();
     }
 
+    /// The connection is to be torn off.
+    pub(super) fn hang_up(&mut self) {
+        self.over = true;
+    }
+
     /// The descriptor that came with, or before, the request that ends at `end`.
     pub(super) fn take_descriptor(&mut self, end: u64) -> Option<OwnedFd> {
         self.pending.take(end)

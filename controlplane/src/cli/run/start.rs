@@ -12,6 +12,7 @@ use framewire_shared::handover::Welcome;
 use super::arguments::Arguments;
 use super::config;
 use crate::adoption::{self, Recalled};
+use crate::chardev::file::ChardevFile;
 use crate::cli::Failure;
 use crate::connection::Connections;
 use crate::dataplane::equipment::Equipment;
@@ -27,6 +28,7 @@ use crate::qmp::Monitors;
 use crate::qmp::command::Command;
 use crate::qmp::endpoint::{Address, Endpoint};
 use crate::qmp::qapi::QapiType as _;
+use crate::qmp::types::chardev::ChardevAdd;
 use crate::qmp::types::machine::RunState;
 use crate::reach::Reach;
 use crate::serve::MONITORS;
@@ -50,8 +52,16 @@ pub(super) fn start(arguments: &Arguments) -> Result<(Server, RuntimeDir), Failu
         }
     };
     let connections = Connections::new().map_err(|errno| Failure::new(words(errno)))?;
-    let mut server = server(arguments, network, monitors, connections);
-    match populate(&mut server, arguments) {
+    let saved = if was_adopted {
+        ChardevFile::read(&directory.chardevs())
+    } else {
+        // What is not there needs no removing; what is, belongs to one that has ended with all that it had.
+        let _ = std::fs::remove_file(directory.chardevs());
+        Vec::new()
+    };
+    let chardevs = Chardevs::new(arguments.monitors.clone(), ChardevFile::at(directory.chardevs()));
+    let mut server = server(arguments, network, monitors, chardevs, connections);
+    match populate(&mut server, arguments, &saved) {
         Ok(()) => Ok((server, directory)),
         Err(failure) if was_adopted => {
             server.monitors.shutdown();
@@ -107,7 +117,13 @@ fn warn_of_other_workers(arguments: &Arguments, recalled: &Recalled) {
     }
 }
 
-fn server(arguments: &Arguments, network: Network, monitors: Monitors, connections: Connections) -> Server {
+fn server(
+    arguments: &Arguments,
+    network: Network,
+    monitors: Monitors,
+    chardevs: Chardevs,
+    connections: Connections,
+) -> Server {
     // There is no processor to start here, so nobody has said `cont` yet, as after QEMU's -S. Frames flow in
     // every state.
     let machine = Machine { name: arguments.name.clone(), state: RunState::Prelaunch };
@@ -115,7 +131,7 @@ fn server(arguments: &Arguments, network: Network, monitors: Monitors, connectio
         network,
         monitors,
         machine,
-        chardevs: Chardevs::new(arguments.monitors.clone()),
+        chardevs,
         reach: Reach::default(),
         connections,
         announcements: Announcements::default(),
@@ -129,14 +145,19 @@ fn server(arguments: &Arguments, network: Network, monitors: Monitors, connectio
     server
 }
 
-/// Makes what the command line asks for.
-fn populate(server: &mut Server, arguments: &Arguments) -> Result<(), Failure> {
+/// Makes the character devices again that were `saved`, and what the command line asks for.
+fn populate(server: &mut Server, arguments: &Arguments, saved: &[ChardevAdd]) -> Result<(), Failure> {
     let ids = server.network.inventory().ports().iter().map(|port| port.id.clone());
     let mut adopted: BTreeSet<String> = ids.collect();
     let nics = naming::nics(server.network.inventory()).map(|(port, _nic)| port.number);
     let mut adopted_nics: BTreeSet<u64> = nics.collect();
+    let recalled = server.recall_chardevs(saved);
     for chardev in &arguments.chardevs {
-        let made = server.perform(Command::ChardevAdd(chardev.clone()), Caller::CommandLine);
+        let made = if recalled.contains(&chardev.id) {
+            server.check_recalled(chardev)
+        } else {
+            server.perform(Command::ChardevAdd(chardev.clone()), Caller::CommandLine).map(drop)
+        };
         made.map_err(|error| Failure::new(format!("--chardev id={}: {error}", chardev.id)))?;
     }
     for netdev in &arguments.netdevs {
