@@ -18,7 +18,7 @@ use crate::dataplane::trouble::Trouble;
 use crate::host::process::Process;
 use crate::host::{socket, words};
 use crate::inventory::Inventory;
-use crate::vault::Kept;
+use crate::vault::{Kept, KeptSession};
 
 /// How long each message of a running data plane may take.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -62,6 +62,8 @@ pub struct Recalled {
     pub attached: Attached,
     /// Its queues.
     pub kept: Vec<Kept>,
+    /// The guests that it serves.
+    pub sessions: Vec<KeptSession>,
     /// What the last control plane wrote down.
     pub inventory: Inventory,
     /// The plan in force.
@@ -88,18 +90,18 @@ pub fn recall(path: &Path, inventory: Inventory) -> Result<Option<Recalled>, Err
     sockopt::set_socket_passcred(&connection, false).map_err(unreachable)?;
     let pid = sender.ok_or(trouble(Trouble::Gone))?;
     let trouble = |trouble: Trouble| Error::Trouble(trouble, Some(pid.as_raw_nonzero().get()));
-    let (equipment, kept) = receive_all(&connection, trouble)?;
+    let (equipment, kept, sessions) = receive_all(&connection, trouble)?;
     sockopt::set_socket_timeout(&connection, sockopt::Timeout::Recv, None).map_err(unreachable)?;
     let process = Process::find(pid).map_err(|_ended| trouble(Trouble::Gone))?;
     let published = plan_in_force(&equipment);
     let attached = Attached::found(process, connection);
-    Ok(Some(Recalled { equipment, attached, kept, inventory, published }))
+    Ok(Some(Recalled { equipment, attached, kept, sessions, inventory, published }))
 }
 
 fn receive_all(
     connection: &std::os::fd::OwnedFd,
     trouble: impl Fn(Trouble) -> Error,
-) -> Result<(Equipment, Vec<Kept>), Error> {
+) -> Result<(Equipment, Vec<Kept>, Vec<KeptSession>), Error> {
     let next = || match handover::receive(connection) {
         Err(handover::HandoverError::Kernel(errno)) => Err(trouble(late(errno))),
         Err(error) => Err(trouble(error.into())),
@@ -107,15 +109,21 @@ fn receive_all(
     };
     let (Message::Welcome(welcome), descriptors) = next()? else { return Err(trouble(Trouble::Foreign)) };
     let equipment = Equipment::recalled(welcome, descriptors)?;
-    let mut kept = Vec::new();
+    let (mut kept, mut sessions) = (Vec::new(), Vec::new());
     loop {
         let (message, descriptors) = next()?;
         if let Message::Build(build) = message {
             kept.push(Kept { build, descriptors });
             continue;
         }
-        let is_all = matches!(message, Message::Recalled(count) if usize::try_from(count) == Ok(kept.len()));
-        return if is_all { Ok((equipment, kept)) } else { Err(trouble(Trouble::Foreign)) };
+        if let Message::Serve(serve) = message {
+            let descriptors = descriptors.try_into().map_err(|_odd| trouble(Trouble::Foreign))?;
+            sessions.push(KeptSession { serve, descriptors });
+            continue;
+        }
+        let total = kept.len() + sessions.len();
+        let is_all = matches!(message, Message::Recalled(count) if usize::try_from(count) == Ok(total));
+        return if is_all { Ok((equipment, kept, sessions)) } else { Err(trouble(Trouble::Foreign)) };
     }
 }
 

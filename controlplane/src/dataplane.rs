@@ -24,6 +24,7 @@ use rustix::time::Timespec;
 use self::equipment::Equipment;
 use self::trouble::{Refusal, Trouble};
 use crate::host::process::Process;
+use crate::vault::KeptSession;
 
 /// A queue on its way: how to build it, and from what.
 pub type Build<'a> = (handover::Build, Vec<BorrowedFd<'a>>);
@@ -134,6 +135,33 @@ impl Attached {
             }
         }
         Ok(())
+    }
+
+    /// Hands a session over, and waits until it has begun or goes on. Returns why, if it does not.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub fn serve(&self, session: &KeptSession, deadline: Instant) -> Result<Option<Refusal>, Trouble> {
+        let number = session.serve.session;
+        let descriptors: Vec<BorrowedFd<'_>> = session.descriptors.iter().map(AsFd::as_fd).collect();
+        handover::send(&self.socket, &Message::Serve(session.serve), &descriptors)?;
+        let answer = self.next_answer(deadline)?;
+        if let Message::Failed(key, step, errno) = answer
+            && key == number
+        {
+            return Ok(Some(Refusal { key, step, errno }));
+        }
+        if answer == Message::Serving(number) { Ok(None) } else { Err(Trouble::Foreign) }
+    }
+
+    /// Ends a session, if it has not ended.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub fn part(&self, session: u64, deadline: Instant) -> Result<(), Trouble> {
+        handover::send(&self.socket, &Message::Part(session), &[])?;
+        let answer = self.next_answer(deadline)?;
+        if answer == Message::Parted(session) { Ok(()) } else { Err(Trouble::Foreign) }
     }
 
     /// Has addresses announced, each at the queue of that key, and waits until the workers know.

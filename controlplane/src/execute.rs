@@ -11,9 +11,11 @@ mod human;
 pub mod net;
 mod nic;
 mod report;
+mod session;
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 pub use self::chardev::Chardevs;
 use crate::connection::Connections;
@@ -62,6 +64,8 @@ pub struct Server {
     pub announcements: Announcements,
     /// NICs that were asked to go.
     pub leaving: Leaving,
+    /// Where NICs listen, unless they say otherwise.
+    pub runtime_dir: PathBuf,
     /// Somebody asked for the end.
     pub is_ending: bool,
 }

@@ -353,7 +353,8 @@ impl Inventory {
         Some(&mut self.ports[at])
     }
 
-    fn next_serial(&mut self) -> u64 {
+    /// A number that was never given away.
+    pub fn next_serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
     }

@@ -4,11 +4,13 @@
 //! carried out whole or not at all. Everything that happens to the data plane is looked after here: one that has
 //! died is replaced, and the new one is given the vault and the plan, so that what QMP has answered stays true.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use framewire_shared::happenings::Happening;
 use framewire_shared::plan::{PlanTooLarge, Section};
+use framewire_shared::session::Serve;
 
 use crate::adoption::Recalled;
 use crate::dataplane::equipment::Equipment;
@@ -18,7 +20,7 @@ use crate::inventory::{Inventory, Port};
 use crate::planner::{self, Settings};
 use crate::qmp::answer::QmpError;
 use crate::supervisor::{Supervisor, Unavailable};
-use crate::vault::Vault;
+use crate::vault::{KeptSession, Vault};
 
 /// How long the data plane may take to carry out a change. One that takes longer is stuck, and is replaced.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -112,11 +114,13 @@ impl Network {
         file: InventoryFile,
         poll_us: u32,
     ) -> Result<Self, Error> {
-        let Recalled { equipment, attached, kept, mut inventory, published } = recalled;
+        let Recalled { equipment, attached, kept, sessions, mut inventory, published } = recalled;
         let mut vault = Vault::default();
         vault.keep(kept);
-        let last_key = vault.iter().map(|kept| kept.build.queue).max().unwrap_or(0);
-        inventory.never_reuse(last_key);
+        sessions.into_iter().for_each(|session| vault.keep_session(session));
+        let keys = vault.iter().map(|kept| kept.build.queue);
+        let last = keys.chain(vault.sessions().map(|session| session.serve.session)).max();
+        inventory.never_reuse(last.unwrap_or(0));
         let lost =
             inventory.drop_ports(|port| port.queues.iter().any(|queue| vault.get(queue.key).is_none()));
         for port in &lost {
@@ -199,6 +203,42 @@ impl Network {
         }
     }
 
+    /// Has a front end served. Every session is another, whatever became of it.
+    ///
+    /// # Errors
+    /// If there is no data plane, or it cannot.
+    pub fn serve(&mut self, connection: OwnedFd, describe: impl FnOnce(u64) -> Serve) -> Result<(), Error> {
+        self.wait_running()?;
+        let session = KeptSession::new(describe(self.inventory.next_serial()), connection)
+            .map_err(|errno| Error::Trouble(Trouble::Kernel(errno)))?;
+        let Some(attached) = self.supervisor.running() else { return Err(Error::Trouble(Trouble::Gone)) };
+        match attached.serve(&session, Instant::now() + ANSWER_MAX) {
+            Ok(None) => {
+                self.vault.keep_session(session);
+                Ok(())
+            }
+            Ok(Some(refusal)) => Err(refusal.into()),
+            Err(trouble) => {
+                self.supervisor.lost(trouble);
+                Err(Error::Trouble(trouble))
+            }
+        }
+    }
+
+    /// Ends the session of the NIC whose first queue has this key, if it has one.
+    pub fn part(&mut self, first_queue: u64) {
+        let Some(number) = self.vault.session_of(first_queue).map(|session| session.serve.session) else {
+            return;
+        };
+        let session = self.vault.take_session(number);
+        let parted =
+            self.supervisor.running().map(|attached| attached.part(number, Instant::now() + ANSWER_MAX));
+        if let Some(Err(trouble)) = parted {
+            self.supervisor.lost(trouble);
+        }
+        session.iter().for_each(KeptSession::hang_up);
+    }
+
     /// Ends the data plane and removes what a next control plane would look for.
     pub fn end(mut self) {
         self.withdraw();
@@ -251,12 +291,30 @@ impl Network {
         let deadline = Instant::now() + ANSWER_MAX;
         let refused = attached.build(self.vault.iter().map(|kept| kept.on_its_way(true)), deadline)?;
         self.drop_refused(&refused);
+        self.serve_again(deadline)?;
         let plan = planner::plan(&self.inventory, self.settings());
         let Some(attached) = self.supervisor.running() else { return Err(Trouble::Gone) };
         let equipment = self.supervisor.equipment();
         self.published = attached.publish(equipment, plan.sections, &self.published, deadline)?;
         self.inventory.keep_workers(|key| plan.worker_of.get(&key).copied());
         self.vault.keep_only(|key| plan.worker_of.contains_key(&key));
+        Ok(())
+    }
+
+    /// Sessions go on in a new data plane. One that cannot is hung up on, and its NIC waits for the next.
+    fn serve_again(&mut self, deadline: Instant) -> Result<(), Trouble> {
+        let Some(attached) = self.supervisor.running() else { return Err(Trouble::Gone) };
+        let mut refused = Vec::new();
+        for session in self.vault.sessions() {
+            if let Some(refusal) = attached.serve(session, deadline)? {
+                log::error!("a guest's session is lost: {refusal}");
+                session.hang_up();
+                refused.push(session.serve.session);
+            }
+        }
+        for number in refused {
+            self.vault.take_session(number);
+        }
         Ok(())
     }
 

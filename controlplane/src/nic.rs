@@ -16,6 +16,7 @@ pub mod naming;
 pub mod properties;
 pub mod record;
 pub mod rx_filter;
+pub mod socket;
 
 use framewire_shared::session::feature;
 
@@ -93,6 +94,8 @@ pub struct Nic {
     pub features: u64,
     /// What the guest is told to use, if it is told.
     pub mtu: Option<u16>,
+    /// Where the guest's front end attaches.
+    pub socket: socket::Place,
 }
 
 impl Nic {
@@ -105,6 +108,6 @@ impl Nic {
     /// One line for people, as in `info network`.
     #[must_use]
     pub fn info(&self) -> String {
-        format!("model={},macaddr={}", self.model.name(), self.mac)
+        format!("model={},macaddr={},socket={}", self.model.name(), self.mac, self.socket.path)
     }
 }

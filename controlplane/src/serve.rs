@@ -150,8 +150,9 @@ impl Server {
         match happening.kind {
             HappeningKind::PeerGone => self.reach.hurry(happening.queue),
             HappeningKind::QueueFailed => self.queue_failed(happening),
-            // No NIC is made yet, so no guest is there to do any of this.
-            HappeningKind::GuestFault | HappeningKind::SessionFeatures | HappeningKind::SessionEnded => {}
+            HappeningKind::GuestFault => self.guest_fault(happening),
+            HappeningKind::SessionFeatures => self.session_features(happening),
+            HappeningKind::SessionEnded => self.session_ended(happening),
         }
     }
 

@@ -7,7 +7,7 @@ use framewire_shared::handover::Build;
 use framewire_shared::region::{Mapping, RegionError};
 use framewire_shared::stream_memory::StreamMemory;
 
-use super::Server;
+use super::{Server, session};
 use crate::connection::{Change, Opened, Outcome, Source, Told};
 use crate::inventory::{Inventory, Port};
 use crate::kind::{Netdev, NetdevAdd, socket, stream};
@@ -20,7 +20,8 @@ impl Server {
     /// Goes on with all connections, and carries out what came of it.
     pub fn attend_connections(&mut self) {
         self.connections.attend();
-        let changes = self.connections.changes();
+        let changes: Vec<Change> = self.connections.changes();
+        let changes: Vec<Change> = changes.into_iter().filter(|change| !self.is_of_guest(change)).collect();
         if changes.is_empty() {
             return;
         }
@@ -38,9 +39,22 @@ impl Server {
         ports.into_iter().for_each(|port| self.settle(port, outcome));
     }
 
+    /// Carries a change out if it is a NIC's: each is a session, and none is a change of the plan.
+    fn is_of_guest(&mut self, change: &Change) -> bool {
+        let Some(outcome) = self.carry_guest(change) else { return false };
+        self.settle(change.port, outcome);
+        true
+    }
+
     /// Takes up connections and listeners that the data plane has kept for us.
     pub fn recall_connections(&mut self) {
         for port in self.network.inventory().ports() {
+            if let Some(nic) = port.nic() {
+                if let Some(opened) = session::recalled(&self.network, port) {
+                    self.connections.begin(port.number, nic.socket.source(&port.id), opened);
+                }
+                continue;
+            }
             let kept = port.queues.first().and_then(|queue| self.network.vault().get(queue.key));
             if let (Some(source), Some(opened)) = (source(port), kept.and_then(recalled)) {
                 self.connections.begin(port.number, source, opened);
@@ -75,6 +89,12 @@ impl Server {
 
     fn settle(&mut self, port: u64, outcome: Outcome) {
         let Some((netdev_id, told)) = self.connections.settle(port, outcome) else { return };
+        let is_there = matches!(told, Told::Connected(_));
+        if told != Told::Nothing
+            && let Some(event) = self.tell_of_guest(port, is_there)
+        {
+            return self.monitors.broadcast(&event);
+        }
         match told {
             Told::Nothing => {}
             Told::Connected(addr) => {

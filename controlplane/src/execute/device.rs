@@ -7,10 +7,12 @@ use serde_json::{Map, Value};
 
 use super::Server;
 use super::net::kept;
+use crate::connection::Opened;
 use crate::inventory::{Description, Inventory, NewPort, Port, Role};
 use crate::kind::nic::Checked;
 use crate::kind::prepare::PreparedQueue;
 use crate::nic::properties::{self, Properties};
+use crate::nic::socket::Place;
 use crate::nic::{Nic, Origin, naming};
 use crate::qmp::answer::{Outcome, QmpError, nothing};
 use crate::qmp::types::device::DeviceAdd;
@@ -55,15 +57,21 @@ impl Server {
         let mut next = self.network.inventory().clone();
         let netdev = properties.netdev.as_deref().and_then(|netdev| next.backend(netdev));
         let pairs = properties.pairs(netdev.map_or(0, |port| port.queues.len()));
-        let nic = describe(&next, properties, pairs, origin);
-        let id = nic.device_id.clone().unwrap_or_else(|| naming::name(&next, nic.model));
+        let id = properties.id.clone().unwrap_or_else(|| naming::name(&next, properties.model));
+        let place = properties.socket.place(&id, &self.runtime_dir)?;
+        let nic = describe(&next, properties, pairs, (origin, place.clone()));
         let info = nic.info();
         let description = Description { arguments, info, nic: Some(nic), ..Description::default() };
         let peer = properties.netdev.clone();
         let port = next.add(NewPort { id, role: Role::Nic, description, queues: pairs, peer })?;
-        let guest = || PreparedQueue { options: DriverOptions::Guest, descriptors: Vec::new() };
-        let kept = kept(port, (0..pairs).map(|_nth| guest()).collect());
-        self.network.commit(next, kept)?;
+        let opened = properties.socket.open(&place)?;
+        let (number, source) = (port.number, place.source(&port.id));
+        let kept = kept(port, queues(pairs, &opened));
+        if let Err(error) = self.network.commit(next, kept) {
+            place.remove();
+            return Err(error.into());
+        }
+        self.connections.begin(number, source, opened);
         Ok(nothing())
     }
 
@@ -93,6 +101,7 @@ impl Server {
         let mut next = self.network.inventory().clone();
         let gone = next.remove_nic(number)?;
         self.network.commit(next, Vec::new())?;
+        self.connections.end(number);
         if let Some(Nic { model, device_id, path, origin: Origin::Device, .. }) = gone.nic() {
             if model.has_backend() {
                 let backend = DeviceDeleted { device: None, path: format!("{path}/virtio-backend") };
@@ -130,8 +139,22 @@ impl Server {
     }
 }
 
+/// Its queue pairs, empty until there is a guest. The data plane keeps the socket for a next control plane.
+fn queues(pairs: usize, opened: &Opened) -> Vec<PreparedQueue> {
+    let listener = if let Opened::Listener(listener) = opened { listener.try_clone().ok() } else { None };
+    let mut listener = Vec::from_iter(listener);
+    let pair =
+        |_nth| PreparedQueue { options: DriverOptions::Guest, descriptors: std::mem::take(&mut listener) };
+    (0..pairs).map(pair).collect()
+}
+
 /// What the NIC will be for ever.
-fn describe(inventory: &Inventory, properties: &Properties, pairs: usize, origin: Origin) -> Nic {
+fn describe(
+    inventory: &Inventory,
+    properties: &Properties,
+    pairs: usize,
+    (origin, socket): (Origin, Place),
+) -> Nic {
     let id = properties.id.as_deref();
     let mut features = properties.features | feature::MAC;
     if pairs > 1 {
@@ -148,6 +171,7 @@ fn describe(inventory: &Inventory, properties: &Properties, pairs: usize, origin
         path: naming::path(inventory, id),
         features,
         mtu: properties.mtu,
+        socket,
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod bridge;
 pub mod descriptors;
+pub mod group;
 pub mod helper;
 pub mod lookup;
 pub mod notify;

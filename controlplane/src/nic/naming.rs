@@ -54,6 +54,7 @@ mod test {
     use super::*;
     use crate::inventory::{Description, NewPort, Role};
     use crate::nic::Origin;
+    use crate::nic::socket::Place;
 
     fn add(inventory: &mut Inventory, id: Option<&str>) {
         let nic = Nic {
@@ -64,6 +65,7 @@ mod test {
             path: path(inventory, id),
             features: 0,
             mtu: None,
+            socket: Place { path: String::new(), retry_ms: None },
         };
         let id = id.map_or_else(|| name(inventory, nic.model), str::to_owned);
         let description = Description { nic: Some(nic), ..Description::default() };

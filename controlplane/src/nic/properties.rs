@@ -8,6 +8,7 @@ use framewire_shared::session::feature;
 use serde_json::{Map, Value};
 
 use super::Model;
+use super::socket::Wanted;
 use crate::kind::mac::Mac;
 use crate::qmp::answer::QmpError;
 use crate::qmp::qapi::number::{Base, whole_integer};
@@ -57,6 +58,8 @@ pub struct Properties {
     pub queues: Option<u16>,
     /// The guest's MTU.
     pub mtu: Option<u16>,
+    /// Where its front end attaches.
+    pub socket: Wanted,
 }
 
 /// What a property is.
@@ -106,6 +109,35 @@ const PROPERTIES: &[(&str, Property)] = &[
         }),
     ),
     ("queues", Own(queues)),
+    (
+        "socket",
+        Own(|properties, _name, value| {
+            properties.socket.path = Some(value.to_owned());
+            Ok(())
+        }),
+    ),
+    ("socket-mode", Own(socket_mode)),
+    (
+        "socket-group",
+        Own(|properties, _name, value| {
+            properties.socket.group = Some(value.to_owned());
+            Ok(())
+        }),
+    ),
+    (
+        "socket-server",
+        Own(|properties, name, value| {
+            properties.socket.is_server = Some(switch(name, value)?);
+            Ok(())
+        }),
+    ),
+    (
+        "socket-reconnect-ms",
+        Own(|properties, name, value| {
+            properties.socket.reconnect_ms = Some(number(name, value, U32)?);
+            Ok(())
+        }),
+    ),
     (
         "host_mtu",
         Own(|properties, name, value| {
@@ -202,7 +234,17 @@ impl Properties {
     #[must_use]
     pub fn new(model: Model) -> Self {
         let features = feature::SERVED & !(feature::STANDBY | feature::MQ | feature::MTU | feature::MAC);
-        Properties { model, id: None, netdev: None, mac: None, features, mq: None, queues: None, mtu: None }
+        Properties {
+            model,
+            id: None,
+            netdev: None,
+            mac: None,
+            features,
+            mq: None,
+            queues: None,
+            mtu: None,
+            socket: Wanted::default(),
+        }
     }
 
     /// Reads the arguments of `device_add`, in the order that they were given in.
@@ -301,6 +343,12 @@ fn queues(properties: &mut Properties, name: &str, value: &str) -> Result<(), Qm
         )));
     }
     properties.queues = Some(queues);
+    Ok(())
+}
+
+fn socket_mode(properties: &mut Properties, name: &str, value: &str) -> Result<(), QmpError> {
+    let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o777);
+    properties.socket.mode = Some(mode.ok_or_else(|| QmpError::expects(name, "an octal number up to 777"))?);
     Ok(())
 }
 

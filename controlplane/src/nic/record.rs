@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::socket::Place;
 use super::{Model, Nic, Origin};
 use crate::kind::mac::Mac;
 
@@ -16,6 +17,7 @@ pub fn to_json(nic: &Nic) -> Value {
         "path": nic.path,
         "features": nic.features,
         "mtu": nic.mtu,
+        "socket": nic.socket.to_json(),
     })
 }
 
@@ -33,6 +35,7 @@ pub fn from_json(value: &Value) -> Option<Nic> {
         path: text("path")?,
         features: value.get("features")?.as_u64()?,
         mtu: if mtu.is_null() { None } else { Some(u16::try_from(mtu.as_u64()?).ok()?) },
+        socket: Place::from_json(value.get("socket")?)?,
     })
 }
 
@@ -50,6 +53,7 @@ mod test {
             path: "/machine/peripheral/vn0".to_owned(),
             features: u64::MAX,
             mtu: Some(9000),
+            socket: Place { path: "/run/x".to_owned(), retry_ms: Some(7) },
         };
         let unnamed = Nic { device_id: None, mtu: None, origin: Origin::Device, ..nic.clone() };
         for nic in [nic, unnamed] {

@@ -136,6 +136,7 @@ fn server(
         connections,
         announcements: Announcements::default(),
         leaving: Leaving::default(),
+        runtime_dir: arguments.runtime_dir.clone(),
         is_ending: false,
     };
     for port in server.network.inventory().ports() {
