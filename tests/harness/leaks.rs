@@ -1,7 +1,7 @@
 //! What a process holds: descriptors, threads. Taken before and after something that must leave nothing behind.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::wait::wait_for;
 
@@ -23,6 +23,22 @@ impl Holdings {
     pub fn of(pid: u32) -> Self {
         Self { descriptors: descriptors(pid), threads: threads(pid) }
     }
+
+    /// What a process holds once that does not change any more: connections that were just given up are gone then.
+    ///
+    /// # Panics
+    /// If it goes on changing.
+    #[must_use]
+    pub fn settled_of(pid: u32) -> Self {
+        let (mut last, mut since) = (Self::of(pid), Instant::now());
+        wait_for("a process to hold the same for a while", crate::wait::PATIENCE, || {
+            let now = Self::of(pid);
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            (since.elapsed() > Duration::from_millis(200)).then(|| last.clone())
+        })
+    }
 }
 
 /// The process must come back to what it held `before`, soon: what a reply promises is done when it arrives, but
@@ -30,8 +46,8 @@ impl Holdings {
 #[track_caller]
 pub fn expect_same(what: &str, pid: u32, before: &Holdings) {
     let mut now = Holdings::of(pid);
-    let end = std::time::Instant::now() + Duration::from_secs(2);
-    while now != *before && std::time::Instant::now() < end {
+    let end = Instant::now() + Duration::from_secs(2);
+    while now != *before && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(5));
         now = Holdings::of(pid);
     }

@@ -224,9 +224,9 @@ fn clients_that_connect_and_vanish_leave_nothing() {
         let control = bench.framewire.control().pid();
         (
             control,
-            Holdings::of(control),
+            Holdings::settled_of(control),
             bench.framewire.data().pid(),
-            Holdings::of(bench.framewire.data().pid()),
+            Holdings::settled_of(bench.framewire.data().pid()),
         )
     };
     let (control, control_before, data, data_before) = of(&mut bench);

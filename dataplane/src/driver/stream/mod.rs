@@ -103,7 +103,9 @@ impl Stream {
             // The kernel tells of an error first, and once; what came before it may still be there.
             _fatal => self.inbox.fill(socket).ok().filter(|filled| *filled > 0).ok_or(errno),
         });
-        self.counters.calls.add(1);
+        if filled.is_ok() {
+            self.counters.calls.add(1);
+        }
         filled
     }
 
