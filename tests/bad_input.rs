@@ -189,3 +189,57 @@ fn group_has_processes(group: u32) -> bool {
     let group = i32::try_from(group).ok().and_then(rustix::process::Pid::from_raw).expect("a process group");
     rustix::process::test_kill_process_group(group).is_ok()
 }
+
+/// Whoever waits for a client must still hear that it is to end.
+#[test]
+fn a_start_that_waits_for_its_client_can_be_ended() {
+    need!(root);
+    let scratch = Scratch::new();
+    let path = format!("unix:{},server=on,wait=on", scratch.file("waits").display());
+    let mut process = Process::start(run(&scratch, &["--qmp", &path]));
+    framewire_tests::wait::wait_until("it to wait", || process.log().contains("waiting for a QMP client"));
+    assert!(process.terminate().success(), "{}", process.log());
+    expect_empty(&scratch.file("run"));
+}
+
+/// The service manager is told when a client would be served, and when the end has begun.
+#[test]
+fn the_service_manager_is_told_of_the_start_and_of_the_end() {
+    need!(root);
+    let scratch = Scratch::new();
+    let manager = std::os::unix::net::UnixDatagram::bind(scratch.file("notify")).expect("a scratch path");
+    manager.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
+    let mut command = run(&scratch, &[]);
+    command.env("NOTIFY_SOCKET", scratch.file("notify"));
+    let mut process = Process::start(command);
+    let told = || {
+        let mut text = [0; 64];
+        let length = manager.recv(&mut text).expect("it tells in time");
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    };
+    assert_eq!(told(), "READY=1");
+    let mut client = std::os::unix::net::UnixStream::connect(scratch.file("qmp")).expect("it listens");
+    let mut greeting = [0; 8];
+    std::io::Read::read_exact(&mut client, &mut greeting).expect("it greets");
+    assert!(process.terminate().success());
+    assert_eq!(told(), "STOPPING=1");
+}
+
+/// Commands of a file are executed before anybody is served; the first that fails ends the start.
+#[test]
+fn a_file_of_commands_stops_at_the_first_that_fails_with_its_line() {
+    need!(root);
+    let scratch = Scratch::new();
+    let file = scratch.file("commands");
+    let add = r#"{"execute":"netdev_add","arguments":{"type":"none","id":"n0"}}"#;
+    let wrong = r#"{"execute":"set_link","arguments":{"name":"nope","up":true}}"#;
+    std::fs::write(&file, format!("# first\n{{\"execute\":\"qmp_capabilities\"}}\n\n{add}\n{wrong}\n"))
+        .expect("a scratch file");
+    let words = gives_up(run(&scratch, &["--config", &file.display().to_string()]));
+    assert!(words.contains(&format!("{}:5: Device 'nope' not found", file.display())), "{words}");
+    expect_empty(&scratch.file("run"));
+    std::fs::write(&file, format!("{add}\n")).expect("a scratch file");
+    let framewire = Framewire::with(&["--config", &file.display().to_string()]);
+    let said = framewire.qmp().command("human-monitor-command", json!({ "command-line": "info network" }));
+    assert_eq!(said, json!("n0: index=0,type=none,\r\n"));
+}

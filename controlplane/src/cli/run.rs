@@ -6,6 +6,7 @@ mod nic;
 mod start;
 
 use std::ffi::OsString;
+use std::os::fd::AsFd as _;
 
 use self::arguments::{Arguments, Asked};
 use super::{Failure, log, print};
@@ -65,6 +66,7 @@ pub fn run(words: Vec<OsString>) -> Result<(), Failure> {
 
 fn serve(arguments: &Arguments, signals: Signals) -> Result<(), Failure> {
     let (server, directory) = start::start(arguments)?;
+    server.monitors.wait_for_clients(signals.as_fd());
     let serving = Loop::new(server, signals).map_err(Failure::new)?;
     notify::ready();
     let server = serving.run().map_err(Failure::new)?;

@@ -3,12 +3,13 @@
 //! While a client is served the listening socket is left alone: the next client's `connect` succeeds, and it is
 //! greeted when the one before it has gone.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
 
 use super::endpoint::{Address, Endpoint};
 use super::names::Names;
@@ -48,6 +49,8 @@ fn is_due(now: bool, at: Option<Instant>) -> bool {
 #[derive(Debug)]
 pub(super) struct Monitor {
     source: Source,
+    /// Nothing is served before it has a client.
+    waits: bool,
     tokens: [Token; 2],
     /// The descriptors that its clients named.
     pub(super) names: Names,
@@ -85,10 +88,8 @@ impl Monitor {
                 }
             }
         };
-        let mut monitor = Self { source, tokens, names: Names::default(), session: None, sessions: 0 };
-        if endpoint.wait {
-            monitor.wait_for_client();
-        }
+        let (names, waits) = (Names::default(), endpoint.wait);
+        let mut monitor = Self { source, waits, tokens, names, session: None, sessions: 0 };
         if let Some(stream) = given {
             monitor.begin(stream, None);
         }
@@ -226,13 +227,16 @@ impl Monitor {
         }
     }
 
-    /// Sleeps until a client connects (`wait=on`).
-    fn wait_for_client(&mut self) {
-        if let Source::Listener { listener, .. } = &self.source {
-            log::info!("waiting for a QMP client");
-            // Interrupted or not: whoever connects is served by the loop.
-            let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], None);
+    /// Sleeps until a client has connected, if the monitor was asked to (`wait=on`), or somebody interrupts.
+    pub(super) fn wait_for_client(&self, interruption: BorrowedFd<'_>) {
+        let Source::Listener { listener, .. } = &self.source else { return };
+        if !self.waits {
+            return;
         }
+        log::info!("waiting for a QMP client");
+        let mut polled = [PollFd::new(listener, PollFlags::IN), PollFd::new(&interruption, PollFlags::IN)];
+        // Whoever connects, or interrupts, is heard by the loop.
+        let _ = retry_on_intr(|| poll(&mut polled, None));
     }
 }
 

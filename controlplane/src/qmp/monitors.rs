@@ -1,7 +1,7 @@
 //! All monitors of the process, as the main loop sees them.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Registry, Token};
@@ -104,6 +104,11 @@ impl Monitors {
     #[must_use]
     pub fn has_client(&self, number: usize) -> bool {
         self.monitors.get(number).is_some_and(|monitor| monitor.session.is_some())
+    }
+
+    /// Sleeps until each monitor that was asked to has a client, or `interruption` is readable.
+    pub fn wait_for_clients(&self, interruption: BorrowedFd<'_>) {
+        self.monitors.iter().for_each(|monitor| monitor.wait_for_client(interruption));
     }
 
     /// Has all sockets watched, those of later clients too.
