@@ -16,7 +16,7 @@ pub(crate) const HELP: &str = "\
 framewire-perf: figures of Framewire, beside QEMU's on the same work
 
   framewire-perf compare [CASE...]   measure cases (all of them if none is named), as root
-      CASE is KIND, KIND:SIZE, KIND:SIZE:gso, KIND:rtt, KIND:wake, KIND:add, KIND:reconfigure, KIND:kill,
+      CASE is KIND, KIND:SIZE, KIND:SIZE:gso, KIND:rtt, KIND:wake, KIND:add, KIND:commands, KIND:reconfigure, KIND:kill,
       tap:tcp, tap:tcp:free, multiqueue or idle; KIND is tap, dgram-inet, dgram-unix, stream or socket
       --check              end with 1 if a floor is missed
       --lines FILE         write JSON lines to FILE

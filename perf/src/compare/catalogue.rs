@@ -1,6 +1,7 @@
 //! All cases, and the words that select them.
 
 use super::case::Case;
+use super::commands::Commands;
 use super::idle::Idle;
 use super::kill::Kill;
 use super::multiqueue::Multiqueue;
@@ -27,6 +28,7 @@ const DEFAULT: &[&str] = &[
     "dgram-unix:wake",
     "tap:add",
     "dgram-unix:add",
+    "dgram-unix:commands",
     "tap:reconfigure",
     "dgram-unix:reconfigure",
     "tap:kill",
@@ -34,7 +36,7 @@ const DEFAULT: &[&str] = &[
 ];
 
 /// The cases that `words` select, in their order: `KIND`, `KIND:SIZE`, `KIND:SIZE:gso`, `KIND:rtt`, `KIND:wake`,
-/// `KIND:add`, `KIND:reconfigure`, `KIND:kill`, `tap:tcp`, `tap:tcp:work`, `tap:tcp:free`, `multiqueue`, `idle`. A kind alone stands for its rates at 64 and
+/// `KIND:add`, `KIND:commands`, `KIND:reconfigure`, `KIND:kill`, `tap:tcp`, `tap:tcp:work`, `tap:tcp:free`, `multiqueue`, `idle`. A kind alone stands for its rates at 64 and
 /// 1500 bytes and its round trip.
 ///
 /// # Errors
@@ -67,6 +69,7 @@ fn selected(word: &str) -> Result<Vec<Box<dyn Case>>> {
         ["rtt"] => vec![Box::new(RoundTrip { kind })],
         ["wake"] => vec![Box::new(WakeUp { kind })],
         ["add"] => vec![Box::new(NetdevAdd { kind })],
+        ["commands"] => vec![Box::new(Commands { kind })],
         ["reconfigure"] => vec![Box::new(Reconfigure { kind })],
         ["kill"] => vec![Box::new(Kill { kind })],
         [size] => vec![Box::new(Rate { kind, size: sized(size)?, segmented: false })],

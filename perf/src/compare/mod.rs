@@ -6,6 +6,7 @@
 
 pub mod case;
 pub mod catalogue;
+mod commands;
 mod idle;
 mod kill;
 mod multiqueue;
