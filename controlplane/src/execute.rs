@@ -10,6 +10,7 @@ mod device;
 mod human;
 pub mod net;
 mod nic;
+mod plug;
 mod report;
 mod session;
 
@@ -26,6 +27,7 @@ use crate::kind::{ChardevNature, Neighbour, Surroundings};
 use crate::network::Network;
 use crate::nic::announce::Announcements;
 use crate::nic::leaving::Leaving;
+use crate::plugs::Plugs;
 use crate::qmp::answer::{Outcome, QmpError, nothing};
 use crate::qmp::command::{self, Command};
 use crate::qmp::greeting;
@@ -58,6 +60,8 @@ pub struct Server {
     pub chardevs: Chardevs,
     /// Remotes to be reached.
     pub reach: Reach,
+    /// Plugs in switches.
+    pub plugs: Plugs,
     /// Ports whose connection comes and goes.
     pub connections: Connections,
     /// NICs that are announced again and again.

@@ -13,6 +13,7 @@ pub mod kind;
 pub mod network;
 pub mod nic;
 pub mod planner;
+pub mod plugs;
 pub mod qmp;
 pub mod reach;
 pub mod serve;

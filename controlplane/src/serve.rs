@@ -89,6 +89,7 @@ impl Loop {
         self.server.chardevs.look_after();
         // After the answer: what a command began is told when it has happened.
         self.server.attend_connections();
+        self.server.attend_plugs();
         self.server.attend_nics();
         self.server.tell_news();
     }
@@ -140,8 +141,10 @@ fn reason(detail: u64) -> String {
 impl Server {
     /// When something is to be done though nothing happens.
     fn due(&self) -> Option<Instant> {
-        let Server { monitors, network, reach, connections, chardevs, announcements, leaving, .. } = self;
-        let outside = [monitors.deadline(), network.supervisor().due(), reach.due(), connections.due()];
+        let Server { monitors, network, reach, plugs, connections, chardevs, announcements, leaving, .. } =
+            self;
+        let outside =
+            [monitors.deadline(), network.supervisor().due(), reach.due(), plugs.due(), connections.due()];
         outside.into_iter().chain([chardevs.due(), announcements.due(), leaving.due()]).flatten().min()
     }
 

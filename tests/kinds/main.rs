@@ -14,3 +14,4 @@ mod none;
 mod socket;
 mod stream;
 mod tap;
+mod vde;

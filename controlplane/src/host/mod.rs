@@ -15,6 +15,7 @@ pub mod signals;
 pub mod socket;
 pub mod stream_socket;
 pub mod tun;
+pub mod vde;
 pub mod vhost;
 pub mod vsock;
 pub mod xdp;

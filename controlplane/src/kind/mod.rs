@@ -135,7 +135,7 @@ kinds! {
     /// Frames as datagrams.
     Dgram(dgram::Options) = "dgram", driver: Built;
     /// A port of a VDE switch.
-    Vde(vde::Options) = "vde", driver: Missing;
+    Vde(vde::Options) = "vde", driver: Built;
     /// A tap interface that a helper makes and puts into a bridge.
     Bridge(bridge::Options) = "bridge", driver: Built;
     /// A port of a hub.

@@ -1,5 +1,7 @@
 //! `vde`: a port of a VDE switch.
 
+pub mod prepare;
+
 use super::{Kind, Surroundings};
 use crate::qmp::answer::QmpError;
 use crate::qmp::qapi::define::object;
@@ -38,11 +40,19 @@ impl Kind for Options {
     type Checked = Checked;
 
     fn check(&self, _around: &dyn Surroundings) -> Result<Checked, QmpError> {
-        Ok(Checked {
+        Ok(self.checked())
+    }
+}
+
+impl Options {
+    /// Nothing about them can be wrong.
+    #[must_use]
+    pub fn checked(&self) -> Checked {
+        Checked {
             sock: self.sock.clone(),
             port: self.port.unwrap_or(0),
             group: self.group.clone(),
             mode: self.mode.unwrap_or(MODE_DEFAULT),
-        })
+        }
     }
 }

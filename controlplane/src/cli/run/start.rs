@@ -24,6 +24,7 @@ use crate::network::Network;
 use crate::nic::announce::Announcements;
 use crate::nic::leaving::Leaving;
 use crate::nic::naming;
+use crate::plugs::Plugs;
 use crate::qmp::Monitors;
 use crate::qmp::command::Command;
 use crate::qmp::endpoint::{Address, Endpoint};
@@ -133,6 +134,7 @@ fn server(
         machine,
         chardevs,
         reach: Reach::default(),
+        plugs: Plugs::default(),
         connections,
         announcements: Announcements::default(),
         leaving: Leaving::default(),
@@ -141,6 +143,7 @@ fn server(
     };
     for port in server.network.inventory().ports() {
         server.reach.begin(port);
+        server.plugs.begin(port);
     }
     server.recall_connections();
     server
