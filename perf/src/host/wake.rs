@@ -45,7 +45,7 @@ pub fn measure(cpu: usize, from: usize) -> Result<Histogram<u64>> {
                 let rung = nanoseconds();
                 ring()?;
                 let at = std::iter::repeat_with(|| woken.load(Ordering::Acquire)).find(|at| *at > 0);
-                times.saturating_record(at.unwrap_or(rung).saturating_sub(rung));
+                times.record(at.unwrap_or(rung).saturating_sub(rung)).expect("it grows as it must");
             }
             is_over.store(true, Ordering::Release);
             ring()?;
@@ -66,6 +66,6 @@ mod test {
         let last = std::thread::available_parallelism().unwrap().get() - 1;
         let times = measure(0, last).unwrap();
         assert_eq!(times.len(), u64::from(SAMPLES));
-        assert!(times.min() > 0, "{}", times.min());
+        assert!(times.min() > 100, "{} ns", times.min());
     }
 }
