@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::frames::{ETHERTYPE_TEST, hex};
 use crate::namespace::Namespace;
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, wait_until};
 
 /// How long silence must last to count as silence.
 const SILENCE: Duration = Duration::from_millis(200);
@@ -38,6 +38,7 @@ impl PacketSocket {
     #[track_caller]
     #[must_use]
     pub fn open_for(namespace: &Namespace, interface: &str, ethertype: u16) -> Self {
+        wait_until("the interface to take frames", || takes_frames(namespace, interface));
         let opened = namespace.run(|| open(interface, ethertype));
         let fd = opened.unwrap_or_else(|e| panic!("cannot open a packet socket on {interface}: {e}"));
         Self { fd, interface: interface.to_owned() }
@@ -86,6 +87,12 @@ impl PacketSocket {
             panic!("{}: silence was wanted, but {} came", self.interface, hex(&frame));
         }
     }
+}
+
+/// An interface whose link comes up when its peer does (a veth) is given its queueing discipline by a worker of the
+/// kernel some time later; until then it swallows what is sent and reports success.
+fn takes_frames(namespace: &Namespace, interface: &str) -> bool {
+    !namespace.ip(&format!("-oneline link show dev {interface}")).contains(" qdisc noop ")
 }
 
 fn open(interface: &str, ethertype: u16) -> std::io::Result<OwnedFd> {

@@ -8,16 +8,13 @@ use std::time::Duration;
 
 use framewire_tests::bench::Bench;
 use framewire_tests::frames::{hex, number_of, numbered};
-use framewire_tests::namespace::Namespace;
 use framewire_tests::need;
 use framewire_tests::packet::PacketSocket;
 use framewire_tests::process::{Process, command};
-use framewire_tests::traffic::{pings, transfer};
 use framewire_tests::wait::{PATIENCE, wait_until};
 use serde_json::{Value, json};
 
-const LEFT: &str = "192.0.2.1";
-const RIGHT: &str = "192.0.2.2";
+use crate::kernels;
 
 /// How long silence must last to count as silence.
 const SILENCE: Duration = Duration::from_millis(200);
@@ -243,13 +240,11 @@ fn a_qemu_with_its_own_dgram_netdev_is_the_peer() {
     let (ours, theirs) = (free_port(&bench), free_port(&bench));
     let (bench, tap) = joined(bench, json!({ "local": inet(ours), "remote": inet(theirs) }));
     drop(tap);
-    let qemu = bench.framewire.home().start(command(&format!(
-        "qemu-system-x86_64 -machine none -nodefaults -display none \
-         -netdev tap,id=t,ifname=q,script=no,downscript=no \
-         -netdev dgram,id=d,local.type=inet,local.host=127.0.0.1,local.port={theirs},\
-remote.type=inet,remote.host=127.0.0.1,remote.port={ours} \
-         -netdev hubport,id=p0,hubid=0,netdev=t -netdev hubport,id=p1,hubid=0,netdev=d"
-    )));
+    let netdev = format!(
+        "dgram,id=s,local.type=inet,local.host=127.0.0.1,local.port={theirs},\
+         remote.type=inet,remote.host=127.0.0.1,remote.port={ours}"
+    );
+    let qemu = kernels::qemu(bench.framewire.home(), &netdev);
     two_kernels_talk(&bench, "q", &qemu);
 }
 
@@ -275,17 +270,9 @@ fn a_socat_with_a_tap_is_the_peer() {
 #[track_caller]
 fn two_kernels_talk(bench: &Bench, peers_tap: &str, peer: &Process) {
     let home = bench.framewire.home();
-    wait_until("the peer's tap", || {
-        assert!(peer.is_running(), "the peer ended:\n{}", peer.log());
-        home.interfaces().iter().any(|name| name == peers_tap)
-    });
-    let (left, right) = (Namespace::new(), Namespace::new());
+    kernels::expect_tap(home, peers_tap, peer);
     home.ip("link set dev t mtu 1500");
-    home.give("t", &left, &format!("{LEFT}/24"));
-    home.give(peers_tap, &right, &format!("{RIGHT}/24"));
-    wait_until("the first ping", || pings(&left, RIGHT, 1));
-    transfer(&left, &right, RIGHT, 2_000_000);
-    transfer(&right, &left, LEFT, 2_000_000);
+    let _kernels = kernels::talk(home, ["t", peers_tap], 2_000_000);
 }
 
 fn free_port(bench: &Bench) -> u16 {

@@ -8,6 +8,7 @@ mod bridge;
 mod dgram;
 mod framed;
 mod hubport;
+mod kernels;
 mod l2tpv3;
 mod nic;
 mod none;

@@ -7,19 +7,15 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 
 use framewire_tests::bench::Bench;
 use framewire_tests::frames::numbered;
-use framewire_tests::namespace::Namespace;
 use framewire_tests::need;
 use framewire_tests::packet::PacketSocket;
-use framewire_tests::process::{Process, command};
-use framewire_tests::traffic::{pings, transfer};
+use framewire_tests::process::Process;
 use framewire_tests::wait::{PATIENCE, wait_until};
 use serde_json::json;
 
 use crate::framed::Framed;
+use crate::kernels;
 use crate::stream::{exercise, free_port, join, status};
-
-const LEFT: &str = "192.0.2.1";
-const RIGHT: &str = "192.0.2.2";
 
 const HOST: &str = "127.0.0.1";
 
@@ -186,17 +182,9 @@ fn wrong_options_are_refused_and_leave_nothing() {
 }
 
 /// QEMU with a socket netdev of these options on a hub with a tap `q`.
+#[track_caller]
 fn qemu(bench: &Bench, options: &str) -> Process {
-    let qemu = bench.framewire.home().start(command(&format!(
-        "qemu-system-x86_64 -machine none -nodefaults -display none \
-         -netdev socket,id=s,{options} -netdev tap,id=t,ifname=q,script=no,downscript=no \
-         -netdev hubport,id=p0,hubid=0,netdev=s -netdev hubport,id=p1,hubid=0,netdev=t"
-    )));
-    wait_until("QEMU's tap", || {
-        assert!(qemu.is_running(), "QEMU ended:\n{}", qemu.log());
-        bench.framewire.home().interfaces().iter().any(|name| name == "q")
-    });
-    qemu
+    kernels::qemu(bench.framewire.home(), &format!("socket,id=s,{options}"))
 }
 
 /// Puts both taps into namespaces with addresses: ping, and a file both ways.
@@ -204,13 +192,8 @@ fn qemu(bench: &Bench, options: &str) -> Process {
 fn two_kernels_talk(bench: &mut Bench, qemu: &Process) {
     drop(join(bench));
     let home = bench.framewire.home();
-    let (left, right) = (Namespace::new(), Namespace::new());
     home.ip("link set dev t mtu 1500");
-    home.give("t", &left, &format!("{LEFT}/24"));
-    home.give("q", &right, &format!("{RIGHT}/24"));
-    wait_until("the first ping", || pings(&left, RIGHT, 1));
-    transfer(&left, &right, RIGHT, 2_000_000);
-    transfer(&right, &left, LEFT, 2_000_000);
+    let _kernels = kernels::talk(home, ["t", "q"], 2_000_000);
     assert!(qemu.is_running(), "QEMU ended:\n{}", qemu.log());
 }
 

@@ -6,19 +6,15 @@ use std::process::Command;
 
 use framewire_tests::bench::Bench;
 use framewire_tests::frames::{number_of, numbered};
-use framewire_tests::namespace::Namespace;
 use framewire_tests::need;
 use framewire_tests::packet::PacketSocket;
-use framewire_tests::process::{Process, command};
-use framewire_tests::traffic::{pings, transfer};
+use framewire_tests::process::Process;
 use framewire_tests::wait::wait_until;
 use serde_json::json;
 
 use crate::framed::SILENCE;
+use crate::kernels;
 use crate::stream::status;
-
-const LEFT: &str = "192.0.2.1";
-const RIGHT: &str = "192.0.2.2";
 
 /// A switch that floods like a hub.
 fn switch(bench: &Bench, folder: &Path) -> Process {
@@ -149,25 +145,9 @@ fn qemu_is_the_other_plug() {
     let mut bench = Bench::new();
     let folder = bench.framewire.file("switch");
     let _switch = switch(&bench, &folder);
-    let home = bench.framewire.home();
-    let qemu = home.start(command(&format!(
-        "qemu-system-x86_64 -machine none -nodefaults -display none \
-         -netdev vde,id=s,sock={} -netdev tap,id=t,ifname=q,script=no,downscript=no \
-         -netdev hubport,id=p0,hubid=0,netdev=s -netdev hubport,id=p1,hubid=0,netdev=t",
-        folder.display()
-    )));
-    wait_until("QEMU's tap", || {
-        assert!(qemu.is_running(), "QEMU ended:\n{}", qemu.log());
-        home.interfaces().iter().any(|name| name == "q")
-    });
+    let qemu = kernels::qemu(bench.framewire.home(), &format!("vde,id=s,sock={}", folder.display()));
     drop(plug(&mut bench, &folder, "s", "t"));
-    let home = bench.framewire.home();
-    let (left, right) = (Namespace::new(), Namespace::new());
-    home.give("t", &left, &format!("{LEFT}/24"));
-    home.give("q", &right, &format!("{RIGHT}/24"));
-    wait_until("the first ping", || pings(&left, RIGHT, 1));
-    transfer(&left, &right, RIGHT, 1_000_000);
-    transfer(&right, &left, LEFT, 1_000_000);
+    let _kernels = kernels::talk(bench.framewire.home(), ["t", "q"], 1_000_000);
     assert!(qemu.is_running(), "QEMU ended:\n{}", qemu.log());
 }
 

@@ -1,17 +1,12 @@
 //! Real peers: QEMU's own l2tpv3 netdev with a kernel behind it, over every form of address and with all of its options.
 
 use framewire_tests::bench::Bench;
-use framewire_tests::namespace::Namespace;
 use framewire_tests::need;
-use framewire_tests::process::command;
-use framewire_tests::traffic::{pings, transfer};
-use framewire_tests::wait::wait_until;
 use serde_json::json;
 
-use super::FORMS;
+use crate::kernels;
 
-const LEFT: &str = "192.0.2.1";
-const RIGHT: &str = "192.0.2.2";
+use super::FORMS;
 
 /// Two kernels, a tap each, between them our tunnel and QEMU's: ping, and a file both ways.
 #[track_caller]
@@ -27,27 +22,12 @@ fn two_kernels_talk(form: super::Form, ours: serde_json::Value, theirs: &str) {
     };
     let family = if form.is_v6 { ",ipv6=on" } else { "" };
     let home = bench.framewire.home();
-    let qemu = home.start(command(&format!(
-        "qemu-system-x86_64 -machine none -nodefaults -display none \
-         -netdev l2tpv3,id=s,src={},dst={}{ports}{family},{theirs} \
-         -netdev tap,id=t,ifname=q,script=no,downscript=no \
-         -netdev hubport,id=p0,hubid=0,netdev=s -netdev hubport,id=p1,hubid=0,netdev=t",
-        there.ip(),
-        here.ip(),
-    )));
-    wait_until("QEMU's tap", || {
-        assert!(qemu.is_running(), "QEMU ended:\n{}", qemu.log());
-        home.interfaces().iter().any(|name| name == "q")
-    });
+    let netdev = format!("l2tpv3,id=s,src={},dst={}{ports}{family},{theirs}", there.ip(), here.ip());
+    let qemu = kernels::qemu(home, &netdev);
     drop(crate::stream::join(&mut bench));
     let home = bench.framewire.home();
-    let (left, right) = (Namespace::new(), Namespace::new());
     home.ip("link set dev t mtu 1500");
-    home.give("t", &left, &format!("{LEFT}/24"));
-    home.give("q", &right, &format!("{RIGHT}/24"));
-    wait_until("the first ping", || pings(&left, RIGHT, 1));
-    transfer(&left, &right, RIGHT, 1_000_000);
-    transfer(&right, &left, LEFT, 1_000_000);
+    let _kernels = kernels::talk(home, ["t", "q"], 1_000_000);
     assert!(qemu.is_running(), "QEMU ended:\n{}", qemu.log());
 }
 

@@ -6,30 +6,19 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 
 use framewire_tests::bench::Bench;
-use framewire_tests::namespace::Namespace;
 use framewire_tests::need;
 use framewire_tests::process::{Process, command};
-use framewire_tests::traffic::{pings, transfer};
 use framewire_tests::wait::wait_until;
 use serde_json::{Value, json};
 
+use crate::kernels;
+
 use super::{CONNECTED, DISCONNECTED, add, free_port, inet, join, unix};
 
-const LEFT: &str = "192.0.2.1";
-const RIGHT: &str = "192.0.2.2";
-
 /// QEMU with a stream netdev of these options on a hub with a tap `q`.
+#[track_caller]
 fn qemu(bench: &Bench, options: &str) -> Process {
-    let qemu = bench.framewire.home().start(command(&format!(
-        "qemu-system-x86_64 -machine none -nodefaults -display none \
-         -netdev stream,id=s,{options} -netdev tap,id=t,ifname=q,script=no,downscript=no \
-         -netdev hubport,id=p0,hubid=0,netdev=s -netdev hubport,id=p1,hubid=0,netdev=t"
-    )));
-    wait_until("QEMU's tap", || {
-        assert!(qemu.is_running(), "QEMU ended:\n{}", qemu.log());
-        bench.framewire.home().interfaces().iter().any(|name| name == "q")
-    });
-    qemu
+    kernels::qemu(bench.framewire.home(), &format!("stream,id=s,{options}"))
 }
 
 /// Puts both taps into namespaces with addresses: ping, and a file both ways. Then QEMU ends, and we hear of it.
@@ -38,13 +27,8 @@ fn two_kernels_talk(mut bench: Bench, mut qemu: Process) {
     bench.qmp.event(CONNECTED);
     drop(join(&mut bench));
     let home = bench.framewire.home();
-    let (left, right) = (Namespace::new(), Namespace::new());
     home.ip("link set dev t mtu 1500");
-    home.give("t", &left, &format!("{LEFT}/24"));
-    home.give("q", &right, &format!("{RIGHT}/24"));
-    wait_until("the first ping", || pings(&left, RIGHT, 1));
-    transfer(&left, &right, RIGHT, 2_000_000);
-    transfer(&right, &left, LEFT, 2_000_000);
+    let _kernels = kernels::talk(home, ["t", "q"], 2_000_000);
     qemu.kill();
     bench.qmp.event(DISCONNECTED);
 }
@@ -168,11 +152,6 @@ fn socat_that_cuts_the_stream_into_small_pieces_is_between() {
         bench.join(stream, tap);
     }
     let home = bench.framewire.home();
-    let (left, right) = (Namespace::new(), Namespace::new());
-    home.give("t", &left, &format!("{LEFT}/24"));
-    home.give("u", &right, &format!("{RIGHT}/24"));
-    wait_until("the first ping", || pings(&left, RIGHT, 1));
-    transfer(&left, &right, RIGHT, 500_000);
-    transfer(&right, &left, LEFT, 500_000);
+    let _kernels = kernels::talk(home, ["t", "u"], 500_000);
     assert!(socat.is_running(), "socat ended:\n{}", socat.log());
 }
