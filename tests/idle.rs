@@ -111,8 +111,9 @@ fn a_frame_to_a_sleeping_port_arrives_at_once() {
         })
         .collect();
     times.sort_unstable();
-    // This test's own way in and out, and its own waking, are in it; perf/ measures without them.
+    // This test's own way in and out, its own waking, and whatever else wants the processors are in it; perf/ measures
+    // without them. A wake-up that is missed would cost a frame its life, or seconds.
     let (middle, slow) = (times[100], times[198]);
-    assert!(middle < Duration::from_millis(1), "half of the frames took more than {middle:?}");
-    assert!(slow < Duration::from_millis(20), "one in a hundred took {slow:?}");
+    assert!(middle < Duration::from_millis(5), "half of the frames took more than {middle:?}");
+    assert!(slow < Duration::from_millis(100), "one in a hundred took {slow:?}");
 }
