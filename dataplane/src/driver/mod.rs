@@ -22,6 +22,7 @@ mod null;
 mod sink;
 mod stream;
 mod tap;
+pub mod user;
 mod xdp;
 
 use std::os::fd::{OwnedFd, RawFd};
