@@ -50,7 +50,7 @@ impl Worker {
             }
             let (wires, ends) = (&self.wires, &mut self.ends);
             wires.inject(index, &frame(address), ends, &mut self.burst, &mut self.turn);
-            self.watch_full_sinks(index);
+            self.look_after_sinks(index);
         }
     }
 }

@@ -62,7 +62,7 @@ impl Worker {
                 Outcome::Moved => {
                     moved = true;
                     self.ends[index].last_frame_ns = self.turn.now_ns;
-                    self.watch_full_sinks(index);
+                    self.look_after_sinks(index);
                 }
                 Outcome::Nothing => self.maybe_doze(place),
                 Outcome::HeldBack => self.maybe_hold_back(place),
@@ -114,13 +114,22 @@ impl Worker {
         self.turn.reporter.report(Happening { kind: HappeningKind::QueueFailed, queue, detail });
     }
 
-    /// Whoever hears `index` and has frames that the kernel would not take is watched until it does.
+    /// Whoever hears `index` and has frames that the kernel would not take is watched until it does; whoever has an
+    /// answer to what it has heard is asked for it.
     #[inline]
-    pub(crate) fn watch_full_sinks(&mut self, index: u32) {
-        for head in self.wires.heads(self.ends[index].wire) {
-            let end = &mut self.ends[*head];
-            if *head != index && !end.queue.room_is_seen() && end.queue.room() == 0 {
-                self.rest.watch_send(*head, end);
+    pub(crate) fn look_after_sinks(&mut self, index: u32) {
+        let wire = self.ends[index].wire;
+        for place in 0..self.wires.heads(wire).len() {
+            let head = self.wires.heads(wire)[place];
+            let end = &mut self.ends[head];
+            if head == index {
+                continue;
+            }
+            if !end.queue.room_is_seen() && end.queue.room() == 0 {
+                self.rest.watch_send(head, end);
+            }
+            if end.state == State::Dozing && end.queue.has_frames() {
+                self.wake(head);
             }
         }
     }

@@ -127,6 +127,7 @@ pub struct Walls {
 
 /// One packet.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and on its way")]
 pub enum Message {
     /// See [`Welcome`].
     Welcome(Welcome),

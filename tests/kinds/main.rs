@@ -15,4 +15,5 @@ mod none;
 mod socket;
 mod stream;
 mod tap;
+mod user;
 mod vde;

@@ -143,6 +143,7 @@ fn recalled(kept: &Kept) -> Option<Opened> {
         | DriverOptions::Dgram(_)
         | DriverOptions::L2tpv3(_)
         | DriverOptions::Guest
+        | DriverOptions::User(_)
         | DriverOptions::Xdp(_) => {
             return None;
         }

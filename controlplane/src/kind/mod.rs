@@ -123,7 +123,7 @@ kinds! {
     /// A guest's NIC.
     Nic(nic::Options) = "nic", driver: Built;
     /// A network made up in user space.
-    User(user::Options) = "user", driver: Missing;
+    User(user::Options) = "user", driver: Built;
     /// A tap interface.
     Tap(tap::Options) = "tap", driver: Built;
     /// A layer-two tunnel.

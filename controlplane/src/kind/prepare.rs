@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use framewire_shared::driver::DriverOptions;
 
-use super::{Checked, af_xdp, bridge, dgram, hubport, l2tpv3, not_compiled, socket, stream, tap, vde};
+use super::{Checked, af_xdp, bridge, dgram, hubport, l2tpv3, not_compiled, socket, stream, tap, user, vde};
 use crate::connection::{Opened, Source};
 use crate::host::process::run_script;
 use crate::inventory::{Farewell, Role};
@@ -116,8 +116,8 @@ pub fn prepare(
         Checked::AfXdp(checked) => af_xdp::prepare::prepare(&checked, descriptors),
         Checked::Vde(plug) => vde::prepare::prepare(&plug),
         Checked::L2tpv3(tunnel) => l2tpv3::prepare::prepare(&tunnel),
+        Checked::User(network) => user::prepare::prepare(&network),
         Checked::Nic(_)
-        | Checked::User(_)
         | Checked::Netmap(_)
         | Checked::VhostUser(_)
         | Checked::VhostVdpa(_)

@@ -5,7 +5,7 @@
 //! arrived: in the worker's [`Strip`].
 
 mod burst;
-mod checksum;
+pub mod checksum;
 mod copy;
 mod cursor;
 mod headers;

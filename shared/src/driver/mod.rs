@@ -7,6 +7,7 @@
 mod dgram;
 mod l2tpv3;
 mod tap;
+pub mod user;
 mod xdp;
 
 use zerocopy::{FromBytes, IntoBytes};
@@ -14,10 +15,12 @@ use zerocopy::{FromBytes, IntoBytes};
 pub use dgram::{Batching, DgramOptions};
 pub use l2tpv3::{Carrier, Cookies, Counter, L2tpv3Options};
 pub use tap::TapOptions;
+pub use user::UserOptions;
 pub use xdp::XdpOptions;
 
 /// The options of one queue, by driver.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one a queue, and looked at when it is built")]
 pub enum DriverOptions {
     /// Takes and discards; needs nothing.
     Null,
@@ -35,6 +38,8 @@ pub enum DriverOptions {
     /// A queue pair of a guest's NIC: none. What it is made of comes with a [`crate::session`], again and
     /// again, and until then it takes and discards.
     Guest,
+    /// A made-up network: sockets' source and listening sockets, see [`UserOptions::descriptors`].
+    User(UserOptions),
 }
 
 /// Bytes that are no driver's options: sent by another version.
@@ -49,6 +54,7 @@ const STREAM: u32 = 3;
 const GUEST: u32 = 4;
 const XDP: u32 = 5;
 const L2TPV3: u32 = 6;
+const USER: u32 = 7;
 
 impl DriverOptions {
     /// How many descriptors go with them.
@@ -58,6 +64,7 @@ impl DriverOptions {
             DriverOptions::Null | DriverOptions::Guest => 0,
             DriverOptions::Tap(_) | DriverOptions::Dgram(_) | DriverOptions::L2tpv3(_) => 1,
             DriverOptions::Stream | DriverOptions::Xdp(_) => 2,
+            DriverOptions::User(options) => options.descriptors(),
         }
     }
 
@@ -72,6 +79,7 @@ impl DriverOptions {
             DriverOptions::Stream => (STREAM, &[][..]),
             DriverOptions::Guest => (GUEST, &[][..]),
             DriverOptions::Xdp(options) => (XDP, options.as_bytes()),
+            DriverOptions::User(options) => (USER, options.as_bytes()),
         };
         [&number.to_ne_bytes(), record].concat()
     }
@@ -90,6 +98,7 @@ impl DriverOptions {
             STREAM if record.is_empty() => Ok(DriverOptions::Stream),
             GUEST if record.is_empty() => Ok(DriverOptions::Guest),
             XDP => Ok(DriverOptions::Xdp(read(record)?)),
+            USER => Ok(DriverOptions::User(read(record)?)),
             _other => Err(UnknownDriver),
         }
     }
@@ -114,6 +123,7 @@ mod tests {
             DriverOptions::Stream,
             DriverOptions::Guest,
             DriverOptions::Xdp(XdpOptions { several_chunks: 1, busy_poll: 0 }),
+            DriverOptions::User(UserOptions::empty()),
         ] {
             assert_eq!(DriverOptions::from_bytes(&options.to_bytes()), Ok(options));
         }

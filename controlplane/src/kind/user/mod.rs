@@ -5,7 +5,10 @@
 //! rules (`forward`), guest before host and each list from its end.
 
 pub mod forward;
+mod listen;
 pub mod network;
+pub mod prepare;
+mod resolver;
 
 use std::net::Ipv4Addr;
 

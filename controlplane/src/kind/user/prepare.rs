@@ -1,0 +1,118 @@
+//! From checked options to what a made-up network's data path is built from: a record, the sockets' sources, and
+//! listening sockets.
+
+use std::os::fd::OwnedFd;
+
+use framewire_shared::driver::user::{FORWARDS_MAX, STOCKS, User4, User6};
+use framewire_shared::driver::{DriverOptions, UserOptions};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use super::Checked;
+use super::listen::listen;
+use super::network::{Network4, Network6};
+use super::resolver::Resolvers;
+use crate::host::words;
+use crate::kind::prepare::{Prepared, PreparedQueue};
+use crate::qmp::answer::QmpError;
+
+/// Makes the network's one queue.
+///
+/// # Errors
+/// In QEMU's words; nothing is left behind.
+pub(in crate::kind) fn prepare(checked: &Checked) -> Result<Prepared, QmpError> {
+    check_smb(checked)?;
+    let mut options = record(checked, &Resolvers::of_host());
+    let mut descriptors = Vec::new();
+    if options.has_stocks() {
+        descriptors.extend(stocks()?);
+    }
+    descriptors.extend(forwards(checked, &mut options)?);
+    if !checked.guest_forwards.is_empty() {
+        log::warn!("guestfwd: not built yet, the guest is refused there");
+    }
+    let queue = PreparedQueue { options: DriverOptions::User(options), descriptors };
+    Ok(Prepared::netdev(vec![queue], info(checked)))
+}
+
+/// As QEMU's `query` of the network says it. A network without IPv4 has one all the same, which is not used.
+fn info(checked: &Checked) -> String {
+    let network = checked.network4.map_or(std::net::Ipv4Addr::new(10, 0, 2, 0), |network| network.network);
+    format!("net={network},restrict={}", if checked.is_restricted { "on" } else { "off" })
+}
+
+fn record(checked: &Checked, resolvers: &Resolvers) -> UserOptions {
+    let mut options = UserOptions::empty();
+    options.is_restricted = u32::from(checked.is_restricted);
+    if let Some(network) = &checked.network4 {
+        options.ipv4 =
+            User4 { resolver: resolvers.ipv4.map_or([0; 4], |address| address.octets()), ..ipv4(network) };
+    }
+    if let Some(network) = &checked.network6 {
+        let (resolver, resolver_scope) =
+            resolvers.ipv6.map_or(([0; 16], 0), |(address, scope)| (address.octets(), scope));
+        options.ipv6 = User6 { resolver, resolver_scope, ..ipv6(network) };
+    }
+    options
+}
+
+fn ipv4(network: &Network4) -> User4 {
+    User4 {
+        is_on: 1,
+        network: network.network.octets(),
+        mask: network.mask.octets(),
+        host: network.host.octets(),
+        dns: network.dns.octets(),
+        dhcp_start: network.dhcp_start.octets(),
+        resolver: [0; 4],
+    }
+}
+
+fn ipv6(network: &Network6) -> User6 {
+    User6 {
+        is_on: 1,
+        prefix_length: network.prefix_length.into(),
+        prefix: network.prefix.octets(),
+        host: network.host.octets(),
+        dns: network.dns.octets(),
+        resolver: [0; 16],
+        resolver_scope: 0,
+    }
+}
+
+/// Listens at all ports that lead to the guest. A network without IPv4 has nobody to lead to.
+fn forwards(checked: &Checked, options: &mut UserOptions) -> Result<Vec<OwnedFd>, QmpError> {
+    let Some(network) = &checked.network4 else { return Ok(Vec::new()) };
+    let rules = &checked.host_forwards;
+    if rules.len() > FORWARDS_MAX {
+        return Err(QmpError::generic(format!("At most {FORWARDS_MAX} host forwarding rules are possible")));
+    }
+    let mut sockets = Vec::with_capacity(rules.len());
+    for (place, rule) in options.forwards.iter_mut().zip(rules) {
+        let (forward, socket) = listen(rule, network)?;
+        *place = forward;
+        sockets.push(socket);
+    }
+    options.forward_count = u32::try_from(sockets.len()).expect("FORWARDS_MAX is small");
+    Ok(sockets)
+}
+
+/// Who serves files to Windows guests, where Debian and QEMU have it.
+const SMBD: &str = "/usr/sbin/smbd";
+
+fn check_smb(checked: &Checked) -> Result<(), QmpError> {
+    if checked.smb.is_none() {
+        return Ok(());
+    }
+    if !std::path::Path::new(SMBD).exists() {
+        return Err(QmpError::generic(format!("Could not find '{SMBD}', please install it")));
+    }
+    Err(QmpError::generic("smb: not built yet"))
+}
+
+/// Where the data plane finds sockets: one end of a pair for each kind.
+fn stocks() -> Result<Vec<OwnedFd>, QmpError> {
+    let pair =
+        || rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    let failed = |errno| QmpError::generic(format!("user: source of sockets: {}", words(errno)));
+    (0..STOCKS).map(|_stock| pair().map(|(ours, _theirs)| ours).map_err(failed)).collect()
+}
