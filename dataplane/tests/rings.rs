@@ -9,5 +9,7 @@ mod hostile;
 mod rig;
 #[path = "rings/scene.rs"]
 mod scene;
+#[path = "rings/sleepers.rs"]
+mod sleepers;
 #[path = "rings/transport.rs"]
 mod transport;

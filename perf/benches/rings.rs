@@ -1,20 +1,25 @@
-//! Cycles a frame from guest to guest: two fake guests on a cable, the data plane's side on one processor and the
-//! guests' on another, so that every line of the rings travels between the two as it does in earnest.
+//! Cycles a frame from guest to guest: two fake guests on a cable.
 //!
-//! `cargo bench -p framewire-perf --bench rings`. Prints, for each layout and length, the best and the median of many
-//! short windows: the rate, and the time-stamp cycles of the data plane's thread a frame (which include waiting, where
-//! the guests are slower).
+//! Each layout is measured twice. *Across*: the data plane's side on one processor and the guests' on another, so that
+//! every line of the rings travels between the two as it does in earnest; that is the rate, and it depends on how far
+//! the two processors are from each other as much as on us. *Alone*: both sides in turns on one processor, of which
+//! only our part is timed; that is our own work, and it hardly varies.
+//!
+//! `cargo bench -p framewire-perf --bench rings [-- WORD...]`: only what has each word in its name (`alone`, `across`,
+//! `split`, `packed`, `in-order`, `64`, `1518`). Prints the best and the median of many short windows: rate, and
+//! time-stamp cycles of the data plane's thread a frame (which, across, include waiting where the guests are slower).
+//! A window in which the guests' side ran and no frame moved is a stall, and fails the bench.
 
 #![expect(clippy::print_stdout, reason = "a report")]
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use framewire_dataplane::adopt::Parcel;
-use framewire_dataplane::driver::AnyQueue;
 use framewire_dataplane::driver::guest::{Accepts, Guest, Manners, Ring as DeviceRing};
+use framewire_dataplane::driver::{AnyQueue, Queue as _};
 use framewire_dataplane::frame::Burst;
 use framewire_dataplane::turn::{Reporter, Turn};
 use framewire_dataplane::virtqueue::memory::RegionLayout;
@@ -116,8 +121,12 @@ impl Cable {
         }
     }
 
+    /// No ring was ended.
+    fn is_well(&self) -> bool {
+        self.indices.iter().all(|index| self.ends[*index].queue.counters().guest_faults.get() == 0)
+    }
+
     fn frames(&self) -> u64 {
-        use framewire_dataplane::driver::Queue as _;
         self.indices.iter().map(|index| self.ends[*index].queue.counters().sent_frames.get()).sum()
     }
 }
@@ -143,56 +152,127 @@ fn pin(cpu: usize) {
     let _ = rustix::thread::sched_setaffinity(None, &set);
 }
 
-/// One combination: (rate in millions a second, cycles a frame), window by window.
-fn measure(shape: Shape, frame_bytes: usize) -> Vec<(f64, f64)> {
+/// Rate in millions a second, cycles a frame.
+type Window = (f64, f64);
+
+/// Frames that a guest has under way in a turn.
+const GUEST_BURST: u16 = 32;
+
+fn load(nics: &mut [Nic; 2], frames: u16) {
+    for nic in nics {
+        nic.receive.turn(frames, true);
+        nic.transmit.turn(frames, false);
+    }
+}
+
+/// Both sides on one processor; only ours is timed.
+fn measure_alone(shape: Shape, frame_bytes: usize) -> Vec<Window> {
     let mut nics = [(); 2].map(|()| Nic::new(shape, frame_bytes));
     let mut cable = Cable::new([nics[0].device(shape), nics[1].device(shape)]);
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = Arc::clone(&stop);
-    let load = std::thread::spawn(move || {
-        pin(1);
-        while !stopped.load(Ordering::Relaxed) {
-            for nic in &mut nics {
-                nic.receive.turn(32, true);
-                nic.transmit.turn(32, false);
-            }
-        }
-        nics
-    });
     pin(0);
     let mut windows = Vec::new();
     for _window in 0..WINDOWS {
-        let (began, from, cycles_from) = (Instant::now(), cable.frames(), cycles());
-        while began.elapsed() < WINDOW {
+        let (began, from, mut spent) = (Instant::now(), cable.frames(), 0);
+        while began.elapsed() < WINDOW / 2 {
             for _turn in 0..100 {
+                load(&mut nics, 64);
+                let cycles_from = cycles();
                 cable.carry();
+                spent += cycles() - cycles_from;
             }
         }
+        assert!(cable.is_well(), "a ring was ended");
         let frames = (cable.frames() - from) as f64;
-        let spent = (cycles() - cycles_from) as f64;
-        windows.push((frames / began.elapsed().as_secs_f64() / 1e6, spent / frames));
+        windows.push((frames / began.elapsed().as_secs_f64() / 1e6, spent as f64 / frames));
     }
-    stop.store(true, Ordering::Relaxed);
-    let _ = load.join();
+    windows
+}
+
+/// Tells a stall from a thread that does not run: somebody else may have its processor for as long as he likes.
+#[derive(Default)]
+struct Patience {
+    frames: u64,
+    laps: u64,
+    rounds: u32,
+}
+
+impl Patience {
+    /// Whether both sides have looked many times, each after the other, and no frame has moved.
+    fn is_out(&mut self, frames: u64, laps: u64) -> bool {
+        if frames != self.frames {
+            (self.frames, self.rounds) = (frames, 0);
+        }
+        // One lap may have begun before we looked, the next one has not.
+        if laps >= self.laps + 2 {
+            (self.laps, self.rounds) = (laps, self.rounds + 1);
+        }
+        self.rounds > 1000
+    }
+}
+
+/// Each side on a processor of its own.
+fn measure_across(shape: Shape, frame_bytes: usize) -> Vec<Window> {
+    let mut nics = [(); 2].map(|()| Nic::new(shape, frame_bytes));
+    let mut cable = Cable::new([nics[0].device(shape), nics[1].device(shape)]);
+    let (stop, laps) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (mut windows, mut patience) = (Vec::new(), Patience::default());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            pin(1);
+            while !stop.load(Ordering::Relaxed) {
+                load(&mut nics, GUEST_BURST);
+                laps.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        pin(0);
+        for _window in 0..WINDOWS {
+            let (began, from, cycles_from) = (Instant::now(), cable.frames(), cycles());
+            while began.elapsed() < WINDOW {
+                for _turn in 0..100 {
+                    cable.carry();
+                }
+                if patience.is_out(cable.frames(), laps.load(Ordering::Relaxed)) || !cable.is_well() {
+                    println!("STALLED: both sides look and nothing moves, well: {}", cable.is_well());
+                    std::process::exit(1);
+                }
+            }
+            let frames = cable.frames() - from;
+            if frames > 0 {
+                let spent = (cycles() - cycles_from) as f64 / frames as f64;
+                windows.push((frames as f64 / began.elapsed().as_secs_f64() / 1e6, spent));
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
     windows
 }
 
 fn main() {
-    println!("{:26} {:>6}  {:>16}  {:>16}", "ring", "bytes", "Mpps best/median", "cycles best/med.");
-    for frame_bytes in [64, 1518] {
-        for packed in [false, true] {
-            for in_order in [false, true] {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    println!("{:26} {:>16} {:>18}", "ring", "Mpps best/median", "cycles best/median");
+    for way in ["alone", "across"] {
+        for frame_bytes in [64, 1518] {
+            for (packed, in_order) in [(false, false), (false, true), (true, false), (true, true)] {
+                let ring = if packed { "packed" } else { "split" };
+                let order = if in_order { " in-order" } else { "" };
+                let name = format!("{way} {ring}{order} {frame_bytes}");
+                if !words.iter().all(|word| name.split(' ').any(|part| part == word)) {
+                    continue;
+                }
                 let shape = Shape { packed, size: 256, event_index: false, in_order, indirect: true };
-                let mut windows = measure(shape, frame_bytes);
-                windows.sort_by(|a, b| b.0.total_cmp(&a.0));
-                let ((best, least), (median, cycles)) = (windows[0], windows[WINDOWS / 2]);
-                let name = format!(
-                    "{}{}",
-                    if packed { "packed" } else { "split" },
-                    if in_order { ", in order" } else { "" }
-                );
-                println!("{name:26} {frame_bytes:>6}  {best:>7.1} {median:>8.1}  {least:>7.1} {cycles:>8.1}");
+                let measure = if way == "alone" { measure_alone } else { measure_across };
+                report(&name, measure(shape, frame_bytes));
             }
         }
     }
+}
+
+fn report(name: &str, mut windows: Vec<Window>) {
+    windows.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let [Some((best, least)), Some((median, cycles))] = [0, windows.len() / 2].map(|at| windows.get(at))
+    else {
+        println!("{name:26} never ran");
+        return;
+    };
+    println!("{name:26} {best:>8.1} {median:>7.1} {least:>10.1} {cycles:>7.1}");
 }
