@@ -16,7 +16,6 @@ pub mod leaks;
 pub mod namespace;
 pub mod need;
 pub mod packet;
-pub mod port;
 pub mod precedence;
 pub mod process;
 pub mod programs;

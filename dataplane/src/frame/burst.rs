@@ -9,7 +9,7 @@ use std::ops::Range;
 use framewire_shared::limits::BURST_FRAMES_MAX;
 
 use super::cursor::Cursor;
-use super::{Offload, Segment};
+use super::{Offload, Segment, SegmentList};
 
 /// Segments of a whole burst. A frame cut out of a large one has two; one that a guest scattered, many.
 pub const SEGMENTS_MAX: usize = 1024;
@@ -27,6 +27,8 @@ pub struct Frame {
 }
 
 impl Frame {
+    const NONE: Frame = Frame { first: 0, count: 0, headroom: 0, len: 0, offload: Offload::NONE };
+
     /// How many bytes before its first segment may be written.
     #[inline]
     #[must_use]
@@ -45,29 +47,29 @@ impl Frame {
 /// Frames of one source, oldest first.
 #[derive(Debug)]
 pub struct Burst {
-    frames: Vec<Frame>,
-    segments: Vec<Segment>,
+    /// Of which the first `len` are frames; the others are places for more.
+    frames: Box<[Frame; BURST_FRAMES_MAX]>,
+    len: usize,
+    segments: SegmentList,
     limit: usize,
 }
 
 impl Default for Burst {
     fn default() -> Self {
         Burst {
-            frames: Vec::with_capacity(BURST_FRAMES_MAX),
-            segments: Vec::with_capacity(SEGMENTS_MAX),
+            frames: Box::new([Frame::NONE; BURST_FRAMES_MAX]),
+            len: 0,
+            segments: SegmentList::with_capacity(SEGMENTS_MAX),
             limit: BURST_FRAMES_MAX,
         }
     }
 }
 
-// SAFETY: a burst is empty between passes (`clear`), and only then is its worker moved to its thread.
-unsafe impl Send for Burst {}
-
 impl Burst {
     /// Forgets all frames.
     #[inline]
     pub fn clear(&mut self) {
-        self.frames.clear();
+        self.len = 0;
         self.segments.clear();
     }
 
@@ -81,28 +83,28 @@ impl Burst {
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
-        self.frames.len()
+        self.len
     }
 
     /// Whether there are none.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.len == 0
     }
 
     /// How many frames may still be added.
     #[inline]
     #[must_use]
     pub fn room(&self) -> usize {
-        self.limit.saturating_sub(self.frames.len())
+        self.limit.saturating_sub(self.len)
     }
 
     /// Whether another frame of `segments` segments fits.
     #[inline]
     #[must_use]
     pub fn has_room(&self, segments: usize) -> bool {
-        self.frames.len() < self.limit && self.segments.len() + segments <= SEGMENTS_MAX
+        self.len < self.limit && self.segments.has_room(segments)
     }
 
     /// Adds a frame. `headroom` bytes before its first segment may be written by a sink while it sends it.
@@ -112,17 +114,20 @@ impl Burst {
     #[inline]
     pub fn push(&mut self, segments: &[Segment], offload: Offload, headroom: usize) {
         let first = self.segments.len();
-        let fits = self.frames.len() < BURST_FRAMES_MAX && first + segments.len() <= SEGMENTS_MAX;
-        assert!(fits, "a burst overflows");
-        self.segments.extend_from_slice(segments);
-        let len: usize = segments.iter().map(Segment::len).sum();
-        self.frames.push(Frame {
-            first: small(first),
-            count: small(segments.len()),
-            headroom: small(headroom),
-            len: u32::try_from(len).expect("FRAME_BYTES_MAX bounds it"),
-            offload,
-        });
+        for segment in segments {
+            self.segments.add(*segment);
+        }
+        let len = segments.iter().map(Segment::len).sum();
+        self.end(Frame { first: small(first), headroom: small(headroom), offload, ..Frame::NONE }, len);
+    }
+
+    /// The segments added since `frame.first` are a frame of `len` bytes.
+    #[inline]
+    fn end(&mut self, frame: Frame, len: usize) {
+        let count = small(self.segments.len() - usize::from(frame.first));
+        let len = u32::try_from(len).expect("FRAME_BYTES_MAX bounds it");
+        self.frames[self.len] = Frame { count, len, ..frame };
+        self.len += 1;
     }
 
     /// Adds the frame of `len` bytes that begins `skip` bytes into `segments`. Returns whether there was room.
@@ -132,16 +137,30 @@ impl Burst {
             return false;
         }
         let first = self.segments.len();
-        if let [segment] = segments {
-            self.segments.push(segment.part(skip, len as usize));
-        } else {
-            let mut cursor = Cursor::new(segments);
-            cursor.pass(skip);
-            self.segments.extend(cursor.parts(len as usize));
-        }
-        let count = small(self.segments.len() - first);
-        self.frames.push(Frame { first: small(first), count, headroom: 0, len, offload });
+        let mut cursor = Cursor::new(segments);
+        cursor.pass(skip);
+        cursor.parts(len as usize).for_each(|part| self.segments.add(part));
+        self.end(Frame { first: small(first), offload, ..Frame::NONE }, len as usize);
         true
+    }
+
+    /// Adds frames of one segment each, to which nothing is to be done: as many as `frames` gives and there is room
+    /// for. Returns how many.
+    #[inline]
+    pub fn push_plain(&mut self, frames: impl Iterator<Item = Segment>) -> usize {
+        let (first, mut count) = (self.segments.len(), 0);
+        let room = self.limit.saturating_sub(self.len);
+        let places = self.frames[self.len..].iter_mut().zip(self.segments.free());
+        for ((frame, place), segment) in places.take(room).zip(frames) {
+            *place = segment;
+            // No segment of a frame is longer than `FRAME_BYTES_MAX`.
+            let (first, len) = (small(first + count), u32::try_from(segment.len()).unwrap_or(u32::MAX));
+            *frame = Frame { first, count: 1, len, ..Frame::NONE };
+            count += 1;
+        }
+        self.len += count;
+        self.segments.filled(count);
+        count
     }
 
     /// Adds a frame of `head` and the next `len` bytes at `rest`, which moves past them. Nothing is left to
@@ -151,36 +170,38 @@ impl Burst {
     pub fn push_joined(&mut self, head: Segment, rest: &mut Cursor<'_>, len: usize) {
         debug_assert!(self.has_room(1 + rest.pieces(len)), "a burst overflows");
         let first = self.segments.len();
-        self.segments.push(head);
-        self.segments.extend(rest.parts(len));
-        self.frames.push(Frame {
-            first: small(first),
-            count: small(self.segments.len() - first),
-            headroom: 0,
-            len: u32::try_from(head.len() + len).expect("FRAME_BYTES_MAX bounds it"),
-            offload: Offload::default(),
-        });
+        self.segments.add(head);
+        rest.parts(len).for_each(|part| self.segments.add(part));
+        self.end(Frame { first: small(first), ..Frame::NONE }, head.len() + len);
     }
 
     /// The frames, oldest first.
     #[inline]
     #[must_use]
     pub fn frames(&self) -> &[Frame] {
-        &self.frames
+        &self.frames[..self.len]
     }
 
     /// Where a frame's bytes are.
     #[inline]
     #[must_use]
     pub fn segments(&self, frame: &Frame) -> &[Segment] {
-        &self.segments[frame.places()]
+        &self.segments.all()[frame.places()]
+    }
+
+    /// Where its bytes are, if they are in one piece and nothing is to be done to them.
+    #[inline]
+    #[must_use]
+    pub fn plain(&self, frame: &Frame) -> Option<Segment> {
+        let is_plain = frame.count == 1 && !frame.offload.says_anything();
+        if is_plain { self.segments.all().get(usize::from(frame.first)).copied() } else { None }
     }
 
     /// The segments of all frames, in their order.
     #[inline]
     #[must_use]
     pub fn all_segments(&self) -> &[Segment] {
-        &self.segments
+        self.segments.all()
     }
 
     /// The whole frame with `header` in front as one segment, if it is of one piece and has the headroom.
@@ -201,10 +222,11 @@ impl Burst {
     /// The bytes of all frames together.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.frames.iter().map(|frame| u64::from(frame.len)).sum()
+        self.frames().iter().map(|frame| u64::from(frame.len)).sum()
     }
 }
 
+#[inline]
 fn small(count: usize) -> u16 {
     u16::try_from(count).expect("bounded by SEGMENTS_MAX and HEADROOM_BYTES")
 }

@@ -40,6 +40,23 @@ pub struct Offload {
 }
 
 impl Offload {
+    /// Nothing.
+    pub const NONE: Offload = Offload {
+        flags: 0,
+        gso_type: GSO_NONE,
+        header_bytes: 0,
+        gso_bytes: 0,
+        csum_start: 0,
+        csum_offset: 0,
+    };
+
+    /// Whether it says anything at all, be it only about work that was done already.
+    #[inline]
+    #[must_use]
+    pub fn says_anything(&self) -> bool {
+        self.flags != 0 || self.gso_type != GSO_NONE
+    }
+
     /// From a header in this machine's byte order, as taps have it.
     #[inline]
     #[must_use]

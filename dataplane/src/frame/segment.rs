@@ -33,12 +33,14 @@ impl Segment {
     }
 
     /// Where the bytes are.
+    #[inline]
     #[must_use]
     pub fn base(&self) -> *mut u8 {
         self.base
     }
 
     /// How many there are.
+    #[inline]
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "no driver makes empty segments")]
     pub fn len(&self) -> usize {
@@ -46,6 +48,7 @@ impl Segment {
     }
 
     /// The part of it from `from` on, `len` bytes at most; empty past the end.
+    #[inline]
     #[must_use]
     pub fn part(&self, from: usize, len: usize) -> Segment {
         let from = from.min(self.len);
@@ -104,6 +107,17 @@ impl Segment {
         unsafe { part.base.copy_from_nonoverlapping(bytes.as_ptr(), part.len) };
     }
 
+    /// Stores `N` bytes at its beginning. As [`Segment::write`], for what is as long each time: no call is made.
+    ///
+    /// # Panics
+    /// If they do not fit.
+    #[inline]
+    pub fn store<const N: usize>(&self, bytes: &[u8; N]) {
+        assert!(N <= self.len, "writing past a segment");
+        // SAFETY: `new`'s caller vouched for the bytes, of which there are enough; bytes have no alignment.
+        unsafe { self.base.cast::<[u8; N]>().write(*bytes) };
+    }
+
     /// Copies all of it to `at` in `into`, which is other memory.
     ///
     /// # Panics
@@ -140,9 +154,12 @@ impl Segment {
     }
 }
 
-/// Segments in a row, for one system call. Keeps its room when it is cleared.
+/// Segments in a row. Has all its room from the start: adding one is a store, and nothing ever asks for memory.
 #[derive(Debug)]
-pub struct SegmentList(Vec<Segment>);
+pub struct SegmentList {
+    places: Box<[Segment]>,
+    len: usize,
+}
 
 // SAFETY: as with a burst: a list is cleared before it is filled, used and forgotten within one pass, and
 // only between passes is its worker moved to its thread.
@@ -152,43 +169,73 @@ impl SegmentList {
     /// With room for `segments`.
     #[must_use]
     pub fn with_capacity(segments: usize) -> Self {
-        SegmentList(Vec::with_capacity(segments))
+        let nothing = Segment { base: std::ptr::null_mut(), len: 0 };
+        SegmentList { places: vec![nothing; segments].into_boxed_slice(), len: 0 }
     }
 
     /// Forgets all.
     #[inline]
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.len = 0;
     }
 
     /// All of them.
     #[inline]
     #[must_use]
     pub fn all(&self) -> &[Segment] {
-        &self.0
+        &self.places[..self.len]
+    }
+
+    /// How many there are.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// Adds one, as it is.
+    ///
+    /// # Panics
+    /// If there is no room: a list never grows.
     #[inline]
     pub fn add(&mut self, segment: Segment) {
-        debug_assert!(self.has_room(1), "a list never grows");
-        self.0.push(segment);
+        self.places[self.len] = segment;
+        self.len += 1;
+    }
+
+    /// The places that are still free, to be filled in a row; [`SegmentList::filled`] says how many were.
+    #[inline]
+    pub fn free(&mut self) -> &mut [Segment] {
+        &mut self.places[self.len..]
+    }
+
+    /// The first `segments` of the free places are taken.
+    #[inline]
+    pub fn filled(&mut self, segments: usize) {
+        debug_assert!(self.has_room(segments), "more than were free");
+        self.len += segments;
     }
 
     /// Whether `segments` more fit.
     #[inline]
     #[must_use]
     pub fn has_room(&self, segments: usize) -> bool {
-        self.0.len() + segments <= self.0.capacity()
+        self.len + segments <= self.places.len()
     }
 
     /// Adds one; as part of the last one if that has place `from` or a later one and it begins where that ends.
     #[inline]
     pub fn push(&mut self, from: usize, segment: Segment) {
-        debug_assert!(self.has_room(1), "a list never grows");
         match self.joined(from, &segment) {
-            Some(joined) => *self.0.last_mut().expect("it was joined to the last") = joined,
-            None => self.0.push(segment),
+            Some(joined) => self.places[self.len - 1] = joined,
+            None => self.add(segment),
         }
     }
 
@@ -196,6 +243,6 @@ impl SegmentList {
     #[inline]
     #[must_use]
     pub fn joined(&self, from: usize, segment: &Segment) -> Option<Segment> {
-        self.0.get(from..)?.last()?.merged(segment)
+        self.all().get(from..)?.last()?.merged(segment)
     }
 }

@@ -89,38 +89,71 @@ pub struct Chain {
 /// The chains of a burst. Reused; allocates nothing.
 #[derive(Debug)]
 pub struct Chains {
-    list: Vec<Chain>,
+    /// Of which the first `len` are chains; the others are places for more.
+    list: Box<[Chain; BURST_FRAMES_MAX]>,
+    len: usize,
     segments: SegmentList,
     walked: usize,
+    has_refused: bool,
 }
 
 impl Default for Chains {
     fn default() -> Self {
         let segments = SegmentList::with_capacity(WALKED_MAX + usize::from(CHAIN_MAX));
-        Chains { list: Vec::with_capacity(BURST_FRAMES_MAX), segments, walked: 0 }
+        Chains {
+            list: Box::new([Chain::NONE; BURST_FRAMES_MAX]),
+            len: 0,
+            segments,
+            walked: 0,
+            has_refused: false,
+        }
     }
+}
+
+impl Chain {
+    const NONE: Chain = Chain { id: 0, span: 0, first: 0, count: 0, bytes: 0, written: 0, refused: None };
 }
 
 impl Chains {
     /// Forgets all.
     #[inline]
     pub fn clear(&mut self) {
-        self.list.clear();
+        self.len = 0;
         self.segments.clear();
         self.walked = 0;
+        self.has_refused = false;
     }
 
     /// All chains, oldest first.
     #[inline]
     #[must_use]
     pub fn all(&self) -> &[Chain] {
-        &self.list
+        &self.list[..self.len]
     }
 
     /// The same, to note what was written.
     #[inline]
     pub fn all_mut(&mut self) -> &mut [Chain] {
-        &mut self.list
+        &mut self.list[..self.len]
+    }
+
+    /// The same, with what finds the segment of a chain that has only one.
+    #[inline]
+    pub fn with_singles(&mut self) -> (&mut [Chain], Singles<'_>) {
+        (&mut self.list[..self.len], Singles(self.segments.all()))
+    }
+
+    /// What this chain holds goes no further.
+    pub fn refuse(&mut self, place: usize, reason: DropReason) {
+        self.all_mut()[place].refused = Some(reason);
+        self.has_refused = true;
+    }
+
+    /// Whether there is such a chain.
+    #[inline]
+    #[must_use]
+    pub fn has_refused(&self) -> bool {
+        self.has_refused
     }
 
     /// A chain's segments.
@@ -130,11 +163,18 @@ impl Chains {
         &self.segments.all()[usize::from(chain.first)..][..usize::from(chain.count)]
     }
 
+    /// A chain's segment, if it has only one.
+    #[inline]
+    #[must_use]
+    pub fn single(&self, chain: &Chain) -> Option<Segment> {
+        Singles(self.segments.all()).of(chain)
+    }
+
     /// The segments of several chains, one after another.
     #[inline]
     #[must_use]
     pub fn segments_of(&self, chains: Range<usize>) -> &[Segment] {
-        let chains = &self.list[chains];
+        let chains = &self.all()[chains];
         let (Some(first), Some(last)) = (chains.first(), chains.last()) else { return &[] };
         &self.segments.all()[usize::from(first.first)..usize::from(last.first) + usize::from(last.count)]
     }
@@ -142,14 +182,27 @@ impl Chains {
     /// Forgets all but the first `count`.
     #[inline]
     pub fn truncate(&mut self, count: usize) {
-        self.list.truncate(count);
+        self.len = self.len.min(count);
     }
 
     /// Whether another chain may be begun: there is a place for it, however long.
     #[inline]
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.list.len() < BURST_FRAMES_MAX && self.walked < WALKED_MAX
+        self.len < BURST_FRAMES_MAX && self.walked < WALKED_MAX
+    }
+}
+
+/// The segments of a burst's chains.
+#[derive(Debug, Clone, Copy)]
+pub struct Singles<'a>(&'a [Segment]);
+
+impl Singles<'_> {
+    /// A chain's segment, if it has only one.
+    #[inline]
+    #[must_use]
+    pub fn of(&self, chain: &Chain) -> Option<Segment> {
+        if chain.count == 1 { self.0.get(usize::from(chain.first)).copied() } else { None }
     }
 }
 
@@ -186,20 +239,47 @@ impl Begun {
 }
 
 impl Builder<'_> {
-    /// A chain of one descriptor that goes on nowhere: nearly all are.
+    /// Adds chains of one descriptor, as nearly all are: up to `limit`, as `read` reads them (a buffer's name and its
+    /// descriptor), until there is one that is anything but plain. That one is not added, and what was read of it is
+    /// forgotten: whoever walks it reads it anew, and finds out what is wrong with it if something is. Returns how
+    /// many were added.
+    ///
+    /// All that is decided here is decided on locals, and nothing that grows is touched before the end: measured,
+    /// adding one by one as chains of any length costs 20 cycles more each.
     #[inline]
-    pub fn single(&mut self, id: u16, descriptor: Descriptor) -> Result<(), GuestFault> {
-        let mut begun = self.begin();
-        self.piece(&mut begun, descriptor)?;
-        self.end(begun, id, 1);
-        Ok(())
+    pub fn singles(
+        &mut self,
+        limit: usize,
+        mut read: impl FnMut(usize) -> Result<(u16, Descriptor), GuestFault>,
+    ) -> Result<usize, GuestFault> {
+        let Chains { list, len, segments, walked, .. } = &mut *self.chains;
+        let (plain, to_write) = match self.direction {
+            Direction::Read => (0, false),
+            Direction::Write => (WRITE, true),
+        };
+        let (first, mut count) = (segments.len(), 0);
+        for (chain, place) in list[*len..].iter_mut().zip(segments.free()).take(limit) {
+            let (id, descriptor) = read(count)?;
+            let Descriptor { address, len: bytes, flags, .. } = descriptor;
+            let is_plain = flags & (NEXT | WRITE | INDIRECT) == plain && bytes > 0;
+            let Some(segment) = self.translator.near_segment(address, bytes).filter(|_| is_plain) else {
+                break;
+            };
+            segment.prefetch(to_write);
+            *place = segment;
+            *chain = Chain { id, span: 1, first: small(first + count), count: 1, bytes, ..Chain::NONE };
+            count += 1;
+        }
+        (*len, *walked) = (*len + count, *walked + count);
+        segments.filled(count);
+        Ok(count)
     }
 
     /// Begins a chain.
     #[inline]
     #[must_use]
     pub fn begin(&self) -> Begun {
-        Begun { first: self.chains.segments.all().len(), bytes: 0, descriptors: 0 }
+        Begun { first: self.chains.segments.len(), bytes: 0, descriptors: 0 }
     }
 
     /// Adds a descriptor that is no table.
@@ -272,14 +352,23 @@ impl Builder<'_> {
     }
 
     /// Ends a chain.
+    ///
+    /// # Panics
+    /// If there is no place for it: [`Chains::has_room`] tells.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "WALKED_MAX and CHAIN_MAX bound them")]
     pub fn end(&mut self, begun: Begun, id: u16, span: u16) {
-        let count = self.chains.segments.all().len() - begun.first;
+        let count = self.chains.segments.len() - begun.first;
         self.chains.walked += usize::from(begun.descriptors);
         // Four gigabytes of buffer are not told apart from more.
         let bytes = u32::try_from(begun.bytes).unwrap_or(u32::MAX);
-        let (first, count) = (begun.first as u16, count as u16);
-        self.chains.list.push(Chain { id, span, first, count, bytes, written: 0, refused: None });
+        let (first, count) = (small(begun.first), small(count));
+        self.chains.list[self.chains.len] = Chain { id, span, first, count, bytes, ..Chain::NONE };
+        self.chains.len += 1;
     }
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "WALKED_MAX and CHAIN_MAX bound them")]
+fn small(place: usize) -> u16 {
+    place as u16
 }

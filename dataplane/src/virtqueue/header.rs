@@ -4,7 +4,7 @@
 //! over several buffers, has two more: over how many. The header may lie in the same piece of memory as the
 //! frame or be scattered over several: only its bytes count.
 
-use crate::frame::offload::{NEEDS_CHECKSUM, VNET_HEADER_BYTES};
+use crate::frame::offload::{GSO_NONE, NEEDS_CHECKSUM, VNET_HEADER_BYTES};
 use crate::frame::{Cursor, Offload, Segment};
 
 /// With the count of buffers.
@@ -12,6 +12,9 @@ pub const HEADER_BYTES_MAX: usize = 12;
 
 /// A header with the count of buffers in it.
 pub type Header = [u8; HEADER_BYTES_MAX];
+
+/// Nothing to be done, one buffer.
+const PLAIN: Header = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
 
 /// Reads what a guest wants done to a frame. `None` if its chain is shorter than a header.
 ///
@@ -34,6 +37,27 @@ pub fn read(segments: &[Segment]) -> Option<Offload> {
     offload.flags &= NEEDS_CHECKSUM;
     // What the other fields say then has no meaning, and goes no further.
     Some(if offload.is_pending() { offload } else { Offload::default() })
+}
+
+/// Whether a guest wants nothing done to the frame behind this header. Only that is read here: it is all that counts
+/// then, and if there is more to do, [`read`] reads the whole header, once.
+#[inline]
+#[must_use]
+pub fn is_plain(segment: &Segment) -> bool {
+    let Some([flags, gso_type]) = segment.load() else { return false };
+    flags & NEEDS_CHECKSUM == 0 && gso_type == GSO_NONE
+}
+
+/// Puts the header of a frame to which nothing is to be done, in one buffer. Returns its length, which is one of two.
+#[inline]
+pub fn put_plain(to: &Segment, header_bytes: u32) -> usize {
+    if header_bytes as usize == HEADER_BYTES_MAX {
+        to.store(&PLAIN);
+        HEADER_BYTES_MAX
+    } else {
+        to.store(&[0; VNET_HEADER_BYTES]);
+        VNET_HEADER_BYTES
+    }
 }
 
 /// The header of a frame of `frame_bytes` that a guest gets in one buffer.
@@ -78,7 +102,7 @@ mod tests {
     #[test]
     fn header_counts_buffers() {
         let mut header = write(&Offload::default(), 64);
-        assert_eq!(header, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+        assert_eq!(header, PLAIN);
         spread_over(&mut header, 44);
         assert_eq!(header[10..], [44, 0]);
     }

@@ -288,6 +288,13 @@ impl Translator {
     #[inline]
     #[must_use]
     pub fn segment(&mut self, address: u64, len: u32) -> Option<Segment> {
+        self.near_segment(address, len).or_else(|| self.other_segment(address, len))
+    }
+
+    /// The same, if it is in the region that was right last.
+    #[inline]
+    #[must_use]
+    pub fn near_segment(&self, address: u64, len: u32) -> Option<Segment> {
         let at = address.wrapping_sub(self.guest);
         if at < self.len && self.len - at >= u64::from(len) {
             let base = self.host.wrapping_add(usize::try_from(at).ok()?);
@@ -295,7 +302,7 @@ impl Translator {
             // worker gives queues back between passes only, and nobody forms references into guest memory.
             return Some(unsafe { Segment::new(base, len as usize) });
         }
-        self.other_segment(address, len)
+        None
     }
 
     #[cold]

@@ -123,12 +123,18 @@ impl Packed {
     /// Looks at descriptors ahead until one is not available. The loads do not depend on each other, so the
     /// misses overlap, and `take` finds the lines here.
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a row has no more entries than the ring")]
     pub(super) fn ready(&mut self, wanted: u16) -> Result<u16, GuestFault> {
         let wanted = wanted.min(self.size);
-        let mut place = self.next.after(self.known, self.size);
-        while self.known < wanted && self.is_available(place) {
-            self.known += 1;
-            place = place.after(1, self.size);
+        while self.known < wanted {
+            let place = self.next.after(self.known, self.size);
+            let row = (wanted - self.known).min(self.size - place.index);
+            let in_row = |step: &u16| self.is_available(Place { index: place.index + step, ..place });
+            let found = (0..row).take_while(in_row).count() as u16;
+            self.known += found;
+            if found < row {
+                break;
+            }
         }
         Ok(self.known)
     }
@@ -141,6 +147,7 @@ impl Packed {
     }
 
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a burst has few chains")]
     pub(super) fn take(
         &mut self,
         limit: u16,
@@ -151,26 +158,34 @@ impl Packed {
         let chain_max = self.size.min(CHAIN_MAX);
         let allows_indirect = self.options.indirect;
         let mut builder = Builder { translator, chains, direction, chain_max, allows_indirect };
-        let (mut next, mut known) = (self.next, self.known);
-        for _chain in 0..limit {
-            if known == 0 || !builder.chains.has_room() {
-                break;
+        let (mut next, mut known, mut left) = (self.next, self.known, limit);
+        while known > 0 && left > 0 && builder.chains.has_room() {
+            // As far as they lie in one row.
+            let row = left.min(known).min(self.size - next.index);
+            let read = |step| self.single(Place { index: next.index + step as u16, ..next });
+            let singles = builder.singles(row.into(), read)? as u16;
+            (next, known, left) = (next.after(singles, self.size), known - singles, left - singles);
+            if singles < row && builder.chains.has_room() {
+                let descriptor = self.descriptor(next).ok_or(GuestFault::Next)?;
+                let span = self.walk(next, descriptor, &mut builder)?;
+                (next, known, left) = (next.after(span, self.size), known.saturating_sub(span), left - 1);
             }
-            let descriptor = self.descriptor(next).ok_or(GuestFault::Next)?;
-            let span = if descriptor.flags & (NEXT | INDIRECT) == 0 {
-                if descriptor.tag >= self.size {
-                    return Err(GuestFault::BufferId);
-                }
-                builder.single(descriptor.tag, descriptor)?;
-                1
-            } else {
-                self.walk(next, descriptor, &mut builder)?
-            };
-            next = next.after(span, self.size);
-            known = known.saturating_sub(span);
         }
         (self.next, self.known) = (next, known);
         Ok(())
+    }
+
+    /// The buffer that the descriptor here names if it is a chain of its own, and the descriptor. That it is available
+    /// was seen before; a guest that has taken it back since has broken its ring.
+    #[inline]
+    fn single(&self, place: Place) -> Result<(u16, Descriptor), GuestFault> {
+        let descriptor = self.descriptor(place).ok_or(GuestFault::Next)?;
+        // Only a chain's last descriptor names its buffer.
+        let names = descriptor.flags & (NEXT | INDIRECT) == 0;
+        if names && descriptor.tag >= self.size {
+            return Err(GuestFault::BufferId);
+        }
+        Ok((descriptor.tag, descriptor))
     }
 
     /// The descriptor here, if the guest has made it available.

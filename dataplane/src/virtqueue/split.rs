@@ -88,6 +88,7 @@ impl Split {
 
     /// Takes up to `limit` of the chains that are ready.
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a burst has few chains")]
     pub(super) fn take(
         &mut self,
         limit: u16,
@@ -99,25 +100,26 @@ impl Split {
         let chain_max = self.size.min(CHAIN_MAX);
         let allows_indirect = self.options.indirect;
         let mut builder = Builder { translator, chains, direction, chain_max, allows_indirect };
-        let mut next = self.next;
-        for _chain in 0..ready {
-            if !builder.chains.has_room() {
-                break;
-            }
-            let head = self.driver.load16(DRIVER_HEADS + self.place(next));
-            if head >= self.size {
-                return Err(GuestFault::Head);
-            }
-            let descriptor = self.descriptor(head);
-            if descriptor.flags & (NEXT | INDIRECT) == 0 {
-                builder.single(head, descriptor)?;
-            } else {
+        let (mut next, end) = (self.next, self.next.wrapping_add(ready));
+        while next != end && builder.chains.has_room() {
+            let left = usize::from(end.wrapping_sub(next));
+            let singles = builder.singles(left, |step| self.head(next.wrapping_add(step as u16)))?;
+            next = next.wrapping_add(singles as u16);
+            if next != end && builder.chains.has_room() {
+                let (head, descriptor) = self.head(next)?;
                 self.walk(head, descriptor, &mut builder)?;
+                next = next.wrapping_add(1);
             }
-            next = next.wrapping_add(1);
         }
         self.next = next;
         Ok(())
+    }
+
+    /// The head of a chain, and its first descriptor.
+    #[inline]
+    fn head(&self, index: u16) -> Result<(u16, Descriptor), GuestFault> {
+        let head = self.driver.load16(DRIVER_HEADS + self.place(index));
+        if head < self.size { Ok((head, self.descriptor(head))) } else { Err(GuestFault::Head) }
     }
 
     #[inline]
@@ -126,7 +128,7 @@ impl Split {
         Descriptor::split([self.descriptors.load64(at), self.descriptors.load64(at + 1)])
     }
 
-    /// A chain of several descriptors. Ends: each adds to what the builder has counted, and it stops counting.
+    /// A chain of any number of descriptors. Ends: each adds to what the builder has counted, and it stops counting.
     fn walk(
         &self,
         head: u16,

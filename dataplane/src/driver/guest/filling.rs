@@ -37,7 +37,10 @@ impl Filling<'_> {
     #[inline]
     pub(super) fn fill(&mut self, burst: &Burst, from: usize) -> Filled {
         let mut filled = Filled::default();
-        for frame in &burst.frames()[from..] {
+        while let Some(frame) = burst.frames().get(from + filled.done()) {
+            if self.plain(burst, from, &mut filled) {
+                continue;
+            }
             let Some(chain) = self.chains.all().get(self.used) else { break };
             let segments = burst.segments(frame);
             if chain.bytes >= self.header_bytes + frame.len {
@@ -52,6 +55,29 @@ impl Filling<'_> {
             filled.bytes += u64::from(frame.len);
         }
         filled
+    }
+
+    /// Frames of one piece, to which nothing is to be done, into buffers of one piece: nearly all are. As many as there
+    /// are in a row; returns whether there were any.
+    #[inline]
+    fn plain(&mut self, burst: &Burst, from: usize, filled: &mut Filled) -> bool {
+        let (header_bytes, used) = (self.header_bytes, self.used);
+        let (chains, singles) = self.chains.with_singles();
+        let frames = &burst.frames()[from + filled.done()..];
+        for (frame, chain) in frames.iter().zip(&mut chains[used..]) {
+            let (Some(frame), Some(to)) = (burst.plain(frame), singles.of(chain)) else { break };
+            let bytes = frame.len() + header_bytes as usize;
+            if bytes > to.len() {
+                break;
+            }
+            let at = header::put_plain(&to, header_bytes);
+            copy(&frame, &to.part(at, frame.len()), frame.len());
+            chain.written = small(bytes);
+            filled.bytes += frame.len() as u64;
+            self.used += 1;
+        }
+        filled.frames += self.used - used;
+        self.used > used
     }
 
     #[inline]
@@ -98,6 +124,11 @@ impl Filling<'_> {
         self.used = last;
         true
     }
+}
+
+#[inline]
+fn small(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("no longer than the buffer, whose descriptor has 32 bits for that")
 }
 
 /// A header and a frame, over however many pieces of memory.

@@ -134,17 +134,21 @@ impl Guest {
         }
         ring.queue.take(room, chains)?;
         let mut count = 0;
-        while let Some(chain) = chains.all().get(count) {
-            let refused = if ring.is_enabled {
-                match push(burst, chains, chain, self.header_bytes) {
-                    Ok(true) => None,
-                    Ok(false) => break,
-                    Err(reason) => Some(reason),
-                }
+        while count < chains.all().len() {
+            if ring.is_enabled {
+                count += push_plain(burst, chains, count, self.header_bytes);
+            }
+            let Some(chain) = chains.all().get(count) else { break };
+            let pushed = if ring.is_enabled {
+                push(burst, chains, chain, self.header_bytes)
             } else {
-                Some(DropReason::NotReady)
+                Err(DropReason::NotReady)
             };
-            chains.all_mut()[count].refused = refused;
+            match pushed {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(reason) => chains.refuse(count, reason),
+            }
             count += 1;
         }
         ring.queue.untake(&chains.all()[count..]);
@@ -278,6 +282,20 @@ impl Guest {
     }
 }
 
+/// Adds the frames of the chains from `from` on, as long as they lie in one piece and nothing is to be done to them:
+/// nearly all do. Returns how many.
+#[inline]
+fn push_plain(burst: &mut Burst, chains: &Chains, from: usize, header_bytes: u32) -> usize {
+    let header_bytes = header_bytes as usize;
+    let frames = chains.all()[from..].iter().map_while(|chain| {
+        let segment = chains.single(chain)?;
+        let len = segment.len().checked_sub(header_bytes)?;
+        let is_plain = (ETHERNET_HEADER_BYTES..=FRAME_BYTES_MAX).contains(&len) && header::is_plain(&segment);
+        is_plain.then(|| segment.part(header_bytes, len))
+    });
+    burst.push_plain(frames)
+}
+
 /// Adds a chain's frame to the burst. Whether there was room; or why the frame goes no further.
 #[inline]
 fn push(burst: &mut Burst, chains: &Chains, chain: &Chain, header_bytes: u32) -> Result<bool, DropReason> {
@@ -319,8 +337,10 @@ impl Queue for Guest {
         let Some(ring) = &mut self.transmitq else { return };
         let chains = turn.taken.all();
         let end = end_of(chains, taken, burst.len());
-        for reason in chains[..end].iter().filter_map(|chain| chain.refused) {
-            self.counters.drop_frames(reason, 1);
+        if turn.taken.has_refused() {
+            for reason in chains[..end].iter().filter_map(|chain| chain.refused) {
+                self.counters.drop_frames(reason, 1);
+            }
         }
         let bytes = burst.frames()[..taken].iter().map(|frame| u64::from(frame.len)).sum();
         self.counters.received_frames.add(taken as u64);
