@@ -89,7 +89,7 @@ pub fn build(
             Ok(AnyQueue::Xdp(Xdp::new(options, Arc::clone(descriptors), counters)?))
         }
         DriverOptions::User(options) => {
-            Ok(AnyQueue::User(Box::new(User::new(options, Arc::clone(descriptors), counters))))
+            Ok(AnyQueue::User(Box::new(User::new(options, Arc::clone(descriptors), counters)?)))
         }
     }
 }

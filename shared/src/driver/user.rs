@@ -11,6 +11,8 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 pub const FORWARDS_MAX: usize = 16;
 /// DHCP options beyond those that every answer has: as many as fit behind these in an answer.
 pub const DHCP_BYTES_MAX: usize = 272;
+/// Search domains as a router tells them, padded to eights.
+pub const SEARCH_BYTES_MAX: usize = 128;
 /// The file that the guest boots, in a DHCP answer's own field, with a zero behind it.
 pub const BOOTFILE_BYTES_MAX: usize = 128;
 /// Descriptors of a network that is not restricted: where the well puts sockets, one for each [`Stock`].
@@ -110,6 +112,10 @@ pub struct UserOptions {
     pub dhcp_bytes: u32,
     /// Further DHCP options, encoded: names, search list, boot server.
     pub dhcp: [u8; DHCP_BYTES_MAX],
+    /// How many of `search` there are.
+    pub search_bytes: u32,
+    /// The option of a router's advertisement that names search domains.
+    pub search: [u8; SEARCH_BYTES_MAX],
     /// The file that the guest boots; zeros behind it, at least one.
     pub bootfile: [u8; BOOTFILE_BYTES_MAX],
 }
@@ -144,6 +150,19 @@ impl UserOptions {
     #[must_use]
     pub fn dhcp(&self) -> &[u8] {
         &self.dhcp[..(self.dhcp_bytes as usize).min(DHCP_BYTES_MAX)]
+    }
+
+    /// The search domains.
+    #[must_use]
+    pub fn search(&self) -> &[u8] {
+        &self.search[..(self.search_bytes as usize).min(SEARCH_BYTES_MAX)]
+    }
+
+    /// The boot file, without the zeros behind it.
+    #[must_use]
+    pub fn bootfile(&self) -> &[u8] {
+        let end = self.bootfile.iter().position(|byte| *byte == 0);
+        &self.bootfile[..end.unwrap_or(BOOTFILE_BYTES_MAX - 1)]
     }
 }
 

@@ -6,9 +6,11 @@
 
 pub mod forward;
 mod listen;
+mod names;
 pub mod network;
 pub mod prepare;
 mod resolver;
+mod search_list;
 
 use std::net::Ipv4Addr;
 
@@ -144,6 +146,8 @@ impl Kind for Options {
 
 /// Names in DHCP answers have one byte for their length.
 const NAME_BYTES_MAX: usize = 255;
+/// The field of a DHCP answer for the boot file has room for so much and a terminator. QEMU crashes on more.
+const BOOTFILE_BYTES_MAX: usize = 127;
 
 impl Options {
     /// Which families there are: asking for one alone turns the other off.
@@ -177,10 +181,11 @@ impl Options {
         if self.domainname.as_deref() == Some("") {
             return Err(QmpError::generic("'domainname' parameter cannot be empty"));
         }
-        check_length("domainname", self.domainname.as_deref())?;
+        check_length("domainname", self.domainname.as_deref(), NAME_BYTES_MAX)?;
         // Sic: QEMU's text has the name of a variable.
-        check_length("vhostname", self.hostname.as_deref())?;
-        check_length("tftp-server-name", self.tftp_server_name.as_deref())?;
+        check_length("vhostname", self.hostname.as_deref(), NAME_BYTES_MAX)?;
+        check_length("tftp-server-name", self.tftp_server_name.as_deref(), NAME_BYTES_MAX)?;
+        check_length("bootfile", self.bootfile.as_deref(), BOOTFILE_BYTES_MAX)?;
         Ok(Names {
             host: self.hostname.clone(),
             domain: self.domainname.clone(),
@@ -208,9 +213,9 @@ fn texts(list: Option<&[Text]>) -> impl DoubleEndedIterator<Item = &str> {
     list.unwrap_or_default().iter().map(|text| text.str.as_str())
 }
 
-fn check_length(parameter: &str, text: Option<&str>) -> Result<(), QmpError> {
-    if text.is_some_and(|text| text.len() > NAME_BYTES_MAX) {
-        let text = format!("'{parameter}' parameter cannot exceed {NAME_BYTES_MAX} bytes");
+fn check_length(parameter: &str, text: Option<&str>, most: usize) -> Result<(), QmpError> {
+    if text.is_some_and(|text| text.len() > most) {
+        let text = format!("'{parameter}' parameter cannot exceed {most} bytes");
         return Err(QmpError::generic(text));
     }
     Ok(())

@@ -3,7 +3,7 @@
 
 use std::os::fd::OwnedFd;
 
-use framewire_shared::driver::user::{FORWARDS_MAX, STOCKS, User4, User6};
+use framewire_shared::driver::user::{DHCP_BYTES_MAX, FORWARDS_MAX, SEARCH_BYTES_MAX, STOCKS, User4, User6};
 use framewire_shared::driver::{DriverOptions, UserOptions};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
@@ -11,6 +11,7 @@ use super::Checked;
 use super::listen::listen;
 use super::network::{Network4, Network6};
 use super::resolver::Resolvers;
+use super::{Names, names, search_list};
 use crate::host::words;
 use crate::kind::prepare::{Prepared, PreparedQueue};
 use crate::qmp::answer::QmpError;
@@ -52,7 +53,28 @@ fn record(checked: &Checked, resolvers: &Resolvers) -> UserOptions {
             resolvers.ipv6.map_or(([0; 16], 0), |(address, scope)| (address.octets(), scope));
         options.ipv6 = User6 { resolver, resolver_scope, ..ipv6(network) };
     }
+    put_names(&checked.names, &mut options);
     options
+}
+
+/// What the guest is told besides addresses, as it is sent.
+fn put_names(names: &Names, options: &mut UserOptions) {
+    let dhcp = names::dhcp_options(names, DHCP_BYTES_MAX);
+    options.dhcp_bytes = put(&mut options.dhcp, &dhcp);
+    let search = search_list::advertisement(&names.search).unwrap_or_default();
+    if search.len() <= SEARCH_BYTES_MAX {
+        options.search_bytes = put(&mut options.search, &search);
+    } else {
+        log::warn!("'dnssearch' does not fit into a router's advertisement, which goes without it");
+    }
+    put(&mut options.bootfile, names.bootfile.as_deref().unwrap_or_default().as_bytes());
+}
+
+/// Copies what was measured to fit; returns how much that is.
+fn put(place: &mut [u8], bytes: &[u8]) -> u32 {
+    let length = bytes.len().min(place.len());
+    place[..length].copy_from_slice(&bytes[..length]);
+    u32::try_from(length).expect("records are small")
 }
 
 fn ipv4(network: &Network4) -> User4 {

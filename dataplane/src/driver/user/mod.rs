@@ -2,7 +2,7 @@
 //! sockets behind them.
 //!
 //! ```text
-//! send ──► packet ──► arp, icmp, services ──► replies ──► receive
+//! send ──► packet ──► arp, icmp, ndp, services ──► replies ──► receive
 //! ```
 //!
 //! **What the guest says is heard in `send`, what it is told is given in `receive`.** Whatever a frame asks for that can
@@ -13,6 +13,7 @@
 
 #[allow(dead_code, reason = "flows and services use the rest")]
 mod arp;
+mod assembly;
 pub mod dhcp;
 pub mod dhcpv6;
 pub mod fragment;
@@ -35,17 +36,21 @@ pub mod tftp;
 mod translate;
 
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
 use framewire_shared::counters::{DropReason, QueueCounters};
 use framewire_shared::driver::UserOptions;
+use rustix::io::Errno;
 
-use self::header::{MTU, TTL_MAX};
+use self::assembly::Assembly;
+use self::header::{MTU, Path, TTL_MAX, mac_of6};
 use self::icmp::Unreachable;
 use self::neighbours::Neighbours;
 use self::packet::{Arp, HEAD_BYTES, Ip, Malformed, Packet, protocol};
 use self::replies::Replies;
+use self::services::Services;
 use self::translate::Translator;
 use super::{Queue, Received};
 use crate::frame::{Burst, Cursor, Frame, Segment};
@@ -64,6 +69,9 @@ pub struct User {
     translator: Translator,
     neighbours: Neighbours,
     replies: Replies,
+    services: Services,
+    /// Away only while it hears what it has put together.
+    assembly: Option<Box<Assembly>>,
     /// A packet that is being answered.
     copy: Box<[u8; COPY_BYTES]>,
     counters: &'static QueueCounters,
@@ -82,21 +90,26 @@ struct Heard<'a> {
 
 impl User {
     /// A network as the options say. The descriptors are those of [`UserOptions::descriptors`].
+    ///
+    /// # Errors
+    /// If there is no memory for it.
     pub(super) fn new(
         options: &UserOptions,
         descriptors: Arc<[OwnedFd]>,
         counters: &'static QueueCounters,
-    ) -> Self {
+    ) -> Result<Self, Errno> {
         // Numbers of packets begin where nobody can guess.
         let [a, b, ..] = RandomState::new().hash_one(0).to_ne_bytes();
-        User {
+        Ok(User {
             translator: Translator { options: *options },
             neighbours: Neighbours::default(),
             replies: Replies::new(u16::from_ne_bytes([a, b]), counters),
+            services: Services::default(),
+            assembly: Some(Box::new(Assembly::new()?)),
             copy: Box::new([0; COPY_BYTES]),
             counters,
             _descriptors: descriptors,
-        }
+        })
     }
 
     /// Takes one frame of the guest's.
@@ -129,12 +142,15 @@ impl User {
 
     fn hear_ip(&mut self, ip: &Ip, heard: Heard<'_>) -> Result<(), Malformed> {
         let is_ipv4 = ip.source.is_ipv4();
-        if !self.translator.has_family(is_ipv4) || ip.fragment.is_some() {
+        if !self.translator.has_family(is_ipv4) {
             return Ok(());
         }
         if ip.ttl == 0 {
             self.complain(ip, heard, Unreachable::Expired);
             return Ok(());
+        }
+        if ip.fragment.is_some() {
+            return self.hear_piece(ip, heard);
         }
         match ip.protocol {
             protocol::ICMP if is_ipv4 => self.hear_icmp(ip, heard),
@@ -152,12 +168,36 @@ impl User {
             return Err(Malformed);
         }
         let is_ipv4 = ip.source.is_ipv4();
+        if !is_ipv4 && ndp::TYPES.contains(&message[0]) {
+            let bytes = message.len();
+            self.hear_ndp(ip, bytes);
+            return Ok(());
+        }
         if icmp::is_echo_request(is_ipv4, message) && self.translator.alias(ip.destination).is_some() {
             (back.ttl, back.tos) = (TTL_MAX, ip.tos);
             icmp::make_reply(&back, message);
             self.replies.packet(&back, icmp::number(is_ipv4), &[message]);
         }
         Ok(())
+    }
+
+    /// Hears about neighbours and routers: a message of so many bytes, which were copied.
+    fn hear_ndp(&mut self, ip: &Ip, bytes: usize) {
+        let (IpAddr::V6(source), IpAddr::V6(destination)) = (ip.source, ip.destination) else { return };
+        let network = self.translator.neighbourhood();
+        let bytes = &self.copy[..bytes];
+        let mut reply = [0; ndp::MESSAGE_BYTES_MAX];
+        let message = ndp::Message { source, destination, hop_limit: ip.ttl, bytes };
+        if ndp::teaches(&message) {
+            self.neighbours.learn(ip.source, ip.from);
+        }
+        let Some(answer) = ndp::answer(&message, &network, &mut reply) else { return };
+        let reply = &mut reply[..answer.bytes];
+        let to = ndp::group_mac(answer.destination).unwrap_or(ip.from);
+        let (from, source) = (mac_of6(answer.source), answer.source.into());
+        let path = Path { to, from, source, destination: answer.destination.into(), ttl: TTL_MAX, tos: 0 };
+        icmp::finish(&path, reply);
+        self.replies.packet(&path, protocol::ICMP6, &[reply]);
     }
 
     fn hear_udp(&mut self, ip: &Ip, heard: Heard<'_>) -> Result<(), Malformed> {

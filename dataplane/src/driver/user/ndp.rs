@@ -11,11 +11,15 @@ use std::io::{Cursor, Write};
 use std::net::Ipv6Addr;
 
 use super::Mac;
+use super::header::mac_of6;
 
 /// The longest message that is made here, search domains included.
 pub const MESSAGE_BYTES_MAX: usize = 56 + 24 + SEARCH_BYTES_MAX;
 /// The longest list of search domains, as an option.
 pub const SEARCH_BYTES_MAX: usize = 264;
+
+/// Types of messages that are about neighbours and routers.
+pub const TYPES: std::ops::RangeInclusive<u8> = ROUTER_SOLICITATION..=137;
 
 const ROUTER_SOLICITATION: u8 = 133;
 const ROUTER_ADVERTISEMENT: u8 = 134;
@@ -75,13 +79,6 @@ impl Network<'_> {
     }
 }
 
-/// The MAC address of one of our IPv6 addresses.
-#[must_use]
-pub fn mac_of(address: Ipv6Addr) -> Mac {
-    let [.., a, b, c, d] = address.octets();
-    [0x52, 0x56, a, b, c, d]
-}
-
 /// A message of ICMPv6.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
@@ -128,7 +125,7 @@ pub fn advertisement(network: &Network<'_>, reply: &mut [u8]) -> Option<Reply> {
     let lifetime = ROUTER_LIFETIME_S.to_be_bytes();
     // Hop limit 64 for everybody, no flags; then two times that nobody need mind.
     put(&mut out, &[&[ROUTER_ADVERTISEMENT, 0, 0, 0, 64, 0], &lifetime, &[0; 8]])?;
-    put(&mut out, &[&[1, 1], &mac_of(router)])?;
+    put(&mut out, &[&[1, 1], &mac_of6(router)])?;
     let prefix = Ipv6Addr::from_bits(network.prefix.to_bits() & !network.host_bits());
     // On the link, and to make addresses from.
     put(&mut out, &[&[3, 4, network.prefix_length, 0xc0]])?;
@@ -145,7 +142,7 @@ pub fn advertisement(network: &Network<'_>, reply: &mut [u8]) -> Option<Reply> {
 pub fn solicitation(target: Ipv6Addr, network: &Network<'_>, reply: &mut [u8]) -> Option<Reply> {
     let mut out = Cursor::new(reply);
     put(&mut out, &[&[NEIGHBOUR_SOLICITATION, 0, 0, 0, 0, 0, 0, 0], &target.octets()])?;
-    put(&mut out, &[&[1, 1], &mac_of(network.host)])?;
+    put(&mut out, &[&[1, 1], &mac_of6(network.host)])?;
     let bytes = usize::try_from(out.position()).ok()?;
     Some(Reply { source: network.host, destination: group_of(target), bytes })
 }
@@ -165,13 +162,31 @@ fn neighbour(
     let (destination, flags) = if is_anonymous { (ALL_NODES, 0xa0) } else { (message.source, 0xe0) };
     let mut out = Cursor::new(reply);
     put(&mut out, &[&[NEIGHBOUR_ADVERTISEMENT, 0, 0, 0, flags, 0, 0, 0], &target.octets()])?;
-    put(&mut out, &[&[2, 1], &mac_of(target)])?;
+    put(&mut out, &[&[2, 1], &mac_of6(target)])?;
     Some(Reply { source: target, destination, bytes: usize::try_from(out.position()).ok()? })
 }
 
 /// Whether an address is a solicited-node group.
 fn is_group(address: Ipv6Addr) -> bool {
     address.to_bits() >> 24 == group_of(Ipv6Addr::UNSPECIFIED).to_bits() >> 24
+}
+
+/// Whether a message tells where its sender is: it comes from the link, and its sender has an address.
+#[must_use]
+pub fn teaches(message: &Message<'_>) -> bool {
+    let is_told = [ROUTER_SOLICITATION, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT];
+    let kind = message.bytes.first();
+    message.hop_limit == HOP_LIMIT
+        && kind.is_some_and(|kind| is_told.contains(kind))
+        && !message.source.is_unspecified()
+        && !message.source.is_multicast()
+}
+
+/// The Ethernet address of a group; none if the address is somebody's own.
+#[must_use]
+pub fn group_mac(address: Ipv6Addr) -> Option<Mac> {
+    let [.., a, b, c, d] = address.octets();
+    address.is_multicast().then_some([0x33, 0x33, a, b, c, d])
 }
 
 /// The group in which the holder of an address listens.

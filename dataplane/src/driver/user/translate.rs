@@ -10,6 +10,7 @@ use framewire_shared::driver::UserOptions;
 use framewire_shared::driver::user::User6;
 
 use super::header::{Path, TTL, TTL_MAX, mac_of4, mac_of6};
+use super::ndp;
 use super::packet::{Ip, Mac};
 
 /// The port at which names are asked for.
@@ -132,6 +133,19 @@ impl Translator {
             Ipv4Addr::from(self.options.ipv4.host).into()
         } else {
             Ipv6Addr::from(self.options.ipv6.host).into()
+        }
+    }
+
+    /// The network as guests are told of it over IPv6.
+    pub(super) fn neighbourhood(&self) -> ndp::Network<'_> {
+        let ipv6 = &self.options.ipv6;
+        ndp::Network {
+            prefix: ipv6.prefix.into(),
+            prefix_length: u8::try_from(ipv6.prefix_length).unwrap_or(128),
+            host: ipv6.host.into(),
+            dns: ipv6.dns.into(),
+            has_resolver: ipv6.resolver != [0; 16],
+            search: self.options.search(),
         }
     }
 

@@ -1,0 +1,1 @@
+"""Replays recorded exchanges of frames with a `user` netdev."""
