@@ -16,6 +16,9 @@ use crate::framed::{Framed, prefix};
 
 const KILLS: usize = 5;
 
+/// The number of the frame that ends a flow.
+const END: u32 = u32::MAX;
+
 #[test]
 fn one_client_is_served_at_a_time_and_the_next_after_it() {
     need!(root, tun);
@@ -86,6 +89,8 @@ fn connections_and_their_framing_survive_killed_data_planes_under_load() {
     });
     bench.join("a", "b");
     let [mut sender, receiver] = paths.map(|path| UnixStream::connect(path).expect("it listens"));
+    // A receiver that gives up must not leave the sender waiting for ever.
+    sender.set_write_timeout(Some(PATIENCE)).expect("it can be set");
     for _stream in ["a", "b"] {
         bench.qmp.event(CONNECTED);
     }
@@ -103,16 +108,21 @@ fn connections_and_their_framing_survive_killed_data_planes_under_load() {
                 }
                 std::io::Write::write_all(&mut sender, &bytes).expect("the connection stays");
             }
+            let end = [&prefix(60)[..], &numbered(END, 60)].concat();
+            std::io::Write::write_all(&mut sender, &end).expect("the connection stays");
             number
         });
         let receiving = scope.spawn(|| {
             let mut peer = Framed::new(receiver);
             let mut numbers = Vec::new();
-            while let Some(frame) = peer.receive(Duration::from_secs(2)) {
+            loop {
+                let frame = peer.receive(PATIENCE).expect("the flow goes on to its end");
                 let number = number_of(&frame).expect("a frame of the test");
+                if number == END {
+                    return (numbers, peer);
+                }
                 numbers.push((number, frame == numbered(number, 60 + number as usize % 1440)));
             }
-            (numbers, peer)
         });
         for _kill in 0..KILLS {
             std::thread::sleep(Duration::from_millis(300));
@@ -128,7 +138,7 @@ fn connections_and_their_framing_survive_killed_data_planes_under_load() {
     // A kill within the fraction of a microsecond between the kernel's taking half a frame and our keeping the other
     // half damages that one.
     assert!(damaged <= 1, "{damaged} frames were damaged");
-    assert_eq!(received.last().map(|(number, _)| *number), Some(sent - 1), "the flow goes on to its end");
+    assert_eq!(received.last().map(|(number, _)| *number), Some(sent - 1), "the last frame is missing");
     let events = bench.qmp.events();
     assert!(!events.iter().any(|name| name == DISCONNECTED), "{events:?}");
 }
