@@ -15,6 +15,7 @@ use tree::{Kind, Tree};
 /// The only files that may say `unsafe`. A new one needs a reason, here, beside its name.
 const UNSAFE_FILES: &[(&str, &str)] = &[
     ("shared/src/region.rs", "maps the shared regions"),
+    ("controlplane/src/bin/framewire-well.rs", "takes over the descriptor that it was started with"),
     ("controlplane/src/host/bridge.rs", "ioctls of interfaces"),
     ("controlplane/src/host/descriptors.rs", "close_range, which no crate here wraps"),
     ("controlplane/src/host/lookup.rs", "getaddrinfo, which no crate here wraps"),
@@ -35,6 +36,10 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("dataplane/src/driver/stream/test.rs", "frames of a test's own memory"),
     ("controlplane/src/host/vhost.rs", "an ioctl of /dev/vhost-net"),
     ("controlplane/src/host/vsock.rs", "addresses that no crate here knows"),
+    (
+        "dataplane/src/driver/user/calls.rs",
+        "system calls that take addresses, and socket options that no crate here wraps",
+    ),
     ("dataplane/src/frame/burst.rs", "frames are lists of lent memory"),
     ("dataplane/src/frame/copy.rs", "the only place that copies frames"),
     ("dataplane/src/frame/segment.rs", "memory that others lend is read and written here"),

@@ -18,6 +18,7 @@ pub mod tun;
 pub mod vde;
 pub mod vhost;
 pub mod vsock;
+pub mod well;
 pub mod xdp;
 
 use rustix::io::Errno;

@@ -125,6 +125,36 @@ fn is_readable(descriptor: &OwnedFd) -> bool {
     rustix::event::poll(&mut poll, Some(&rustix::time::Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
+/// As [`Process::start`], but the process is nobody's child: it may end when it likes, and nobody needs to wait for it.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn start_detached(program: &Path, descriptor: OwnedFd) -> io::Result<()> {
+    let _taken = rustix::io::fcntl_dupfd_cloexec(&descriptor, HANDOVER)?;
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let begin = move || {
+        rustix::process::setpgid(None, None)?;
+        signals::unblock_all()?;
+        place(&descriptor)?;
+        leave_to_a_child()
+    };
+    // SAFETY: between fork and exec it only makes system calls: no allocation, no lock.
+    unsafe { command.pre_exec(begin) };
+    command.spawn()?.wait().map(|_the_one_between| ())
+}
+
+/// Goes on in a child of this process, and ends this one. Runs between fork and exec.
+fn leave_to_a_child() -> io::Result<()> {
+    // SAFETY: the process has one thread, being a child that has not executed anything yet; so has the new one.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(()),
+        // SAFETY: ends at once, as a child that did not become a program must.
+        _child => unsafe { libc::_exit(0) },
+    }
+}
+
 /// Puts the descriptor under its number, where it survives exec. Runs between fork and exec.
 fn place(descriptor: &OwnedFd) -> io::Result<()> {
     use std::os::fd::{AsRawFd, FromRawFd};

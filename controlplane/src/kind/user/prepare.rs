@@ -3,16 +3,15 @@
 
 use std::os::fd::OwnedFd;
 
-use framewire_shared::driver::user::{DHCP_BYTES_MAX, FORWARDS_MAX, SEARCH_BYTES_MAX, STOCKS, User4, User6};
+use framewire_shared::driver::user::{DHCP_BYTES_MAX, FORWARDS_MAX, SEARCH_BYTES_MAX, User4, User6};
 use framewire_shared::driver::{DriverOptions, UserOptions};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::Checked;
 use super::listen::listen;
 use super::network::{Network4, Network6};
 use super::resolver::Resolvers;
 use super::{Names, names, search_list};
-use crate::host::words;
+use crate::host::well;
 use crate::kind::prepare::{Prepared, PreparedQueue};
 use crate::qmp::answer::QmpError;
 
@@ -25,7 +24,9 @@ pub(in crate::kind) fn prepare(checked: &Checked) -> Result<Prepared, QmpError> 
     let mut options = record(checked, &Resolvers::of_host());
     let mut descriptors = Vec::new();
     if options.has_stocks() {
-        descriptors.extend(stocks()?);
+        let failed =
+            |error| QmpError::generic(format!("user: the source of sockets cannot be started: {error}"));
+        descriptors.extend(well::start().map_err(failed)?);
     }
     descriptors.extend(forwards(checked, &mut options)?);
     if !checked.guest_forwards.is_empty() {
@@ -129,12 +130,4 @@ fn check_smb(checked: &Checked) -> Result<(), QmpError> {
         return Err(QmpError::generic(format!("Could not find '{SMBD}', please install it")));
     }
     Err(QmpError::generic("smb: not built yet"))
-}
-
-/// Where the data plane finds sockets: one end of a pair for each kind.
-fn stocks() -> Result<Vec<OwnedFd>, QmpError> {
-    let pair =
-        || rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-    let failed = |errno| QmpError::generic(format!("user: source of sockets: {}", words(errno)));
-    (0..STOCKS).map(|_stock| pair().map(|(ours, _theirs)| ours).map_err(failed)).collect()
 }

@@ -50,6 +50,8 @@ impl User {
         // What was put together is no piece, so it is there.
         let Some(mut assembly) = self.assembly.take() else { return Ok(()) };
         let heard = self.assemble(ip, heard, &mut assembly);
+        // What it was gathered from goes away.
+        self.flush();
         assembly.burst.clear();
         assembly.strip.clear();
         self.assembly = Some(assembly);

@@ -62,8 +62,6 @@ pub(super) enum Unreachable {
     Network,
     /// The host does not answer.
     Host,
-    /// Nobody listens at the port.
-    Port,
     /// Too many hops.
     Expired,
 }
@@ -73,11 +71,9 @@ impl Unreachable {
         match (self, is_ipv4) {
             (Unreachable::Network, true) => [3, 0],
             (Unreachable::Host, true) => [3, 1],
-            (Unreachable::Port, true) => [3, 3],
             (Unreachable::Expired, true) => [11, 0],
             (Unreachable::Network, false) => [1, 0],
             (Unreachable::Host, false) => [1, 3],
-            (Unreachable::Port, false) => [1, 4],
             (Unreachable::Expired, false) => [3, 0],
         }
     }
@@ -154,10 +150,10 @@ mod tests {
 
     #[test]
     fn errors_are_sound_and_bounded() {
-        for (path, first) in [(path("10.0.2.2", "10.0.2.15"), [3, 3]), (path("fe80::2", "fec0::15"), [1, 4])]
+        for (path, first) in [(path("10.0.2.2", "10.0.2.15"), [3, 1]), (path("fe80::2", "fec0::15"), [1, 3])]
         {
             let quoted = [0xab; 100];
-            let header = error(&path, Unreachable::Port, &quoted);
+            let header = error(&path, Unreachable::Host, &quoted);
             assert_eq!(header[..2], first);
             assert!(is_sound(&path, &[&header[..], &quoted].concat()));
         }

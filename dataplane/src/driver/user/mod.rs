@@ -2,58 +2,66 @@
 //! sockets behind them.
 //!
 //! ```text
-//! send ──► packet ──► arp, icmp, ndp, services ──► replies ──► receive
+//! send ──► packet ─┬► arp, icmp, ndp, services ──► replies ─┬► receive
+//!                  └► tcp, udp ◄──► sockets ────────────────┘
 //! ```
 //!
 //! **What the guest says is heard in `send`, what it is told is given in `receive`.** Whatever a frame asks for that can
 //! be answered at once becomes a reply that waits for the next time that the queue is asked.
 //!
+//! **Sockets are never opened here.** They come from a well ([`stock`]), so a network without one leads nowhere.
+//!
 //! **Guests are hostile.** Their bytes are parsed in one place (`packet`), from a copy; everything behind it works with
 //! values that were checked. Each table has a fixed size, and each turn a bounded amount of work.
 
-#[allow(dead_code, reason = "flows and services use the rest")]
 mod arp;
 mod assembly;
+mod calls;
 pub mod dhcp;
 pub mod dhcpv6;
+mod flow;
 pub mod fragment;
-#[allow(dead_code, reason = "flows and services use the rest")]
 mod header;
-#[allow(dead_code, reason = "flows and services use the rest")]
 mod icmp;
 pub mod ndp;
-#[allow(dead_code, reason = "flows and services use the rest")]
 mod neighbours;
-#[allow(dead_code, reason = "flows and services use the rest")]
 mod packet;
 #[cfg(test)]
 mod recorded;
-#[allow(dead_code, reason = "flows and services use the rest")]
 mod replies;
 mod services;
+mod stock;
+mod tcp;
 pub mod tftp;
-#[allow(dead_code, reason = "flows and services use the rest")]
 mod translate;
+mod udp;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use framewire_shared::counters::{DropReason, QueueCounters};
+use framewire_shared::counters::{DropReason, QueueCounters, monotonic_ns};
 use framewire_shared::driver::UserOptions;
-use rustix::io::Errno;
+use framewire_shared::limits::BURST_FRAMES_MAX;
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+
+pub(in crate::driver) use self::calls::SYSTEM_CALLS;
 
 use self::assembly::Assembly;
+use self::calls::Event;
+use self::flow::{Flows, Kind, Reference};
 use self::header::{MTU, Path, TTL_MAX, mac_of6};
 use self::icmp::Unreachable;
 use self::neighbours::Neighbours;
 use self::packet::{Arp, HEAD_BYTES, Ip, Malformed, Packet, protocol};
 use self::replies::Replies;
 use self::services::Services;
+use self::stock::Stocks;
+use self::tcp::Outgoing;
 use self::translate::Translator;
 use super::{Queue, Received};
-use crate::frame::{Burst, Cursor, Frame, Segment};
+use crate::frame::{Burst, Cursor, Frame, SEGMENTS_MAX, Segment, SegmentList};
 use crate::turn::Turn;
 use crate::uring::Readiness;
 
@@ -75,14 +83,47 @@ pub struct User {
     /// A packet that is being answered.
     copy: Box<[u8; COPY_BYTES]>,
     counters: &'static QueueCounters,
-    /// Kept open, for whoever comes after us.
-    _descriptors: Arc<[OwnedFd]>,
+    /// Where sockets come from, then those that listen at ports which lead to the guest.
+    descriptors: Arc<[OwnedFd]>,
+    stocks: Stocks,
+    flows: Flows,
+    /// What a connection of the guest's has said in this burst.
+    outgoing: Outgoing,
+    /// Pieces of a datagram.
+    pieces: SegmentList,
+    /// Which frames of this burst, by their number in it, are of which connection.
+    spoken: Vec<(usize, Reference)>,
+    timer: OwnedFd,
+    now_ns: u64,
+    /// Nobody has looked at the sockets since somebody may have been waiting.
+    is_stirred: bool,
 }
+
+/// What came of asking a flow for a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    /// It has nothing more.
+    All,
+    /// It may have more.
+    Some,
+    /// It has more, and there is no room.
+    NoRoom,
+}
+
+/// Flows that are asked in one turn.
+const ASKED_MAX: usize = 128;
+/// Timers that are heard in one turn.
+const TIMERS_MAX: usize = 64;
+/// Connections that are accepted at once.
+const ACCEPTED_MAX: usize = 16;
+
+/// The timer's number among what is watched; listening sockets have those above, by their place.
+const TIMER: u64 = u64::MAX;
+const LISTENERS: u64 = u64::MAX << 32;
 
 /// A frame that is being heard.
 #[derive(Debug, Clone, Copy)]
 struct Heard<'a> {
-    #[allow(dead_code, reason = "flows look at what is still to be done to it")]
     frame: &'a Frame,
     segments: &'a [Segment],
     head: &'a [u8],
@@ -97,10 +138,12 @@ impl User {
         options: &UserOptions,
         descriptors: Arc<[OwnedFd]>,
         counters: &'static QueueCounters,
-    ) -> Result<Self, Errno> {
+    ) -> rustix::io::Result<Self> {
+        let now_ns = monotonic_ns();
+        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
         // Numbers of packets begin where nobody can guess.
         let [a, b, ..] = RandomState::new().hash_one(0).to_ne_bytes();
-        Ok(User {
+        let user = User {
             translator: Translator { options: *options },
             neighbours: Neighbours::default(),
             replies: Replies::new(u16::from_ne_bytes([a, b]), counters),
@@ -108,8 +151,28 @@ impl User {
             assembly: Some(Box::new(Assembly::new()?)),
             copy: Box::new([0; COPY_BYTES]),
             counters,
-            _descriptors: descriptors,
-        })
+            stocks: Stocks::new(Arc::clone(&descriptors), options.has_stocks()),
+            descriptors,
+            flows: Flows::new(now_ns)?,
+            outgoing: Outgoing::new(),
+            pieces: SegmentList::with_capacity(SEGMENTS_MAX),
+            spoken: Vec::with_capacity(BURST_FRAMES_MAX),
+            timer,
+            now_ns,
+            is_stirred: true,
+        };
+        user.flows.watcher.watch(user.timer.as_fd(), TIMER)?;
+        for (number, listener) in (LISTENERS..).zip(user.listeners()) {
+            user.flows.watcher.watch(listener.as_fd(), number)?;
+        }
+        Ok(user)
+    }
+
+    /// Sockets that listen, in the order of the forwards.
+    fn listeners(&self) -> &[OwnedFd] {
+        let count = self.translator.options.forwards().len();
+        let first = self.translator.options.descriptors() - count;
+        &self.descriptors[first..first + count]
     }
 
     /// Takes one frame of the guest's.
@@ -156,6 +219,7 @@ impl User {
             protocol::ICMP if is_ipv4 => self.hear_icmp(ip, heard),
             protocol::ICMP6 if !is_ipv4 => self.hear_icmp(ip, heard),
             protocol::UDP => self.hear_udp(ip, heard),
+            protocol::TCP => self.hear_tcp(ip, heard),
             _unknown => Ok(()),
         }
     }
@@ -200,14 +264,6 @@ impl User {
         self.replies.packet(&path, protocol::ICMP6, &[reply]);
     }
 
-    fn hear_udp(&mut self, ip: &Ip, heard: Heard<'_>) -> Result<(), Malformed> {
-        let udp = packet::udp(ip, heard.head)?;
-        if self.serve(ip, &udp, heard)? {
-            return Ok(());
-        }
-        Ok(())
-    }
-
     /// Tells the guest what became of its packet.
     fn complain(&mut self, ip: &Ip, heard: Heard<'_>, what: Unreachable) {
         let first_byte = heard.head.get(ip.at).copied();
@@ -236,13 +292,99 @@ fn copied<'a>(
     if cursor.read(copy) == bytes { Ok(copy) } else { Err(Malformed) }
 }
 
+impl User {
+    /// Looks what has happened to sockets, and what is overdue.
+    fn look(&mut self) {
+        for place in 0..self.flows.watcher.look() {
+            let event = self.flows.watcher.event(place);
+            match event.number {
+                TIMER => {}
+                number if number >= LISTENERS => self.hear_listener(number - LISTENERS),
+                number => self.hear_event(Reference::from_bits(number), event),
+            }
+        }
+        for _timer in 0..TIMERS_MAX {
+            let Some(reference) = self.flows.overdue(self.now_ns) else { break };
+            match self.flows.table.get_mut(reference).map(|flow| &flow.kind) {
+                Some(Kind::Tcp(_)) => self.tcp_overdue(reference),
+                Some(Kind::Udp(_)) => self.flows.end(reference),
+                None => {}
+            }
+        }
+    }
+
+    fn hear_event(&mut self, reference: Reference, event: Event) {
+        match self.flows.table.get_mut(reference).map(|flow| &flow.kind) {
+            Some(Kind::Tcp(_)) => self.tcp_event(reference, event),
+            Some(Kind::Udp(_)) if event.can_receive => self.flows.wake(reference),
+            Some(Kind::Udp(_)) | None => {}
+        }
+    }
+
+    fn hear_listener(&mut self, number: u64) {
+        let Ok(nth) = usize::try_from(number) else { return };
+        let Some(forward) = self.translator.options.forwards().get(nth).copied() else { return };
+        let place = self.translator.options.descriptors() - self.translator.options.forwards().len() + nth;
+        let mut accepted = 0;
+        while forward.is_udp == 0 && accepted < ACCEPTED_MAX && self.accept(forward, place) {
+            accepted += 1;
+        }
+        if accepted == ACCEPTED_MAX {
+            self.flows.watcher.look_again(&self.descriptors[place], LISTENERS + number);
+        }
+    }
+
+    /// Asks flows that may have something, each for one frame, round and round.
+    fn ask_flows(&mut self, burst: &mut Burst, turn: &mut Turn) {
+        for _flow in 0..ASKED_MAX {
+            let Some(reference) = self.flows.ready.pop_front() else { return };
+            let Some(flow) = self.flows.table.get_mut(reference) else { continue };
+            flow.is_ready = false;
+            let spoken = match flow.kind {
+                Kind::Tcp(_) => self.speak_tcp(reference, burst, turn),
+                Kind::Udp(_) => self.speak_udp(reference, burst, turn),
+            };
+            match spoken {
+                Spoken::All => {}
+                Spoken::Some => self.flows.wake(reference),
+                Spoken::NoRoom => return self.flows.wake(reference),
+            }
+        }
+    }
+
+    /// Has the timer fire when something will be due.
+    fn set_timer(&self) {
+        let zero = Timespec::default();
+        let it_value = self.flows.wheel.next_ns().map_or(zero, |due_ns| Timespec {
+            tv_sec: i64::try_from(due_ns / 1_000_000_000).unwrap_or(i64::MAX),
+            tv_nsec: i64::try_from(due_ns % 1_000_000_000).unwrap_or(0),
+        });
+        let setting = Itimerspec { it_interval: zero, it_value };
+        let _ = rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &setting);
+    }
+}
+
 impl Queue for User {
     fn receive(&mut self, burst: &mut Burst, turn: &mut Turn) -> Received {
+        self.now_ns = monotonic_ns();
+        self.spoken.clear();
+        self.is_stirred = false;
+        self.look();
+        self.replies.give(burst, turn);
+        self.ask_flows(burst, turn);
         self.replies.give(burst, turn);
         Received::of(burst)
     }
 
+    fn settle(&mut self, burst: &Burst, taken: usize, _turn: &mut Turn) {
+        if taken < burst.len() {
+            self.counters.drop_frames(DropReason::NoRoom, (burst.len() - taken) as u64);
+            self.unsay(taken);
+        }
+    }
+
     fn send(&mut self, burst: &Burst, _turn: &mut Turn) -> usize {
+        self.now_ns = monotonic_ns();
         for frame in burst.frames() {
             self.counters.sent_frames.add(1);
             self.counters.sent_bytes.add(u64::from(frame.len));
@@ -250,19 +392,26 @@ impl Queue for User {
                 self.counters.drop_frames(DropReason::Foreign, 1);
             }
         }
+        self.flush();
+        self.is_stirred = true;
         burst.len()
     }
 
     fn has_frames(&self) -> bool {
-        !self.replies.is_empty()
+        // What was heard may have been heard by somebody on this host who answers at once, or have begun a timer.
+        self.is_stirred || !self.replies.is_empty() || !self.flows.ready.is_empty()
     }
 
     fn arm(&mut self, readiness: Readiness) -> bool {
-        readiness == Readiness::Receive && self.has_frames()
+        if readiness == Readiness::Send {
+            return false;
+        }
+        self.set_timer();
+        self.has_frames()
     }
 
     fn descriptor(&self) -> Option<RawFd> {
-        None
+        Some(self.flows.watcher.descriptor())
     }
 
     fn counters(&self) -> &'static QueueCounters {

@@ -60,14 +60,6 @@ impl Translator {
         (if is_ipv4 { self.options.ipv4.is_on } else { self.options.ipv6.is_on }) != 0
     }
 
-    /// Whether an address is one of the network.
-    pub(super) fn is_inside(&self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(address) => self.options.ipv4.contains(address),
-            IpAddr::V6(address) => self.options.ipv6.contains(address),
-        }
-    }
-
     /// Where a destination leads. `is_udp`, since only datagrams may be for everybody.
     pub(super) fn lead(&self, destination: SocketAddr, is_udp: bool) -> Lead {
         if self.options.is_restricted != 0 {

@@ -1,0 +1,297 @@
+//! System calls of flows: receiving into frames, sending out of them, and what sockets are asked and told.
+//!
+//! Addresses are made and read here, so that nothing else knows `sockaddr`.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::io::Errno;
+
+use crate::frame::Segment;
+use crate::kernel::{enter, number_of};
+
+/// System calls made here and by the flows, for the data plane's filter.
+pub(in crate::driver) const SYSTEM_CALLS: &[libc::c_long] = &[
+    libc::SYS_accept4,
+    libc::SYS_close,
+    libc::SYS_connect,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_getpeername,
+    libc::SYS_getsockopt,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_setsockopt,
+    libc::SYS_shutdown,
+    libc::SYS_timerfd_create,
+    libc::SYS_timerfd_settime,
+];
+
+const NO_WAIT: usize = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as usize;
+
+/// A socket address as the kernel has it: of IPv4 or IPv6.
+#[repr(C, align(8))]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KernelAddress {
+    bytes: [u8; 28],
+    len: u32,
+}
+
+impl KernelAddress {
+    fn empty() -> Self {
+        KernelAddress { bytes: [0; 28], len: 28 }
+    }
+
+    /// Of an address.
+    pub(super) fn of(address: SocketAddr) -> Self {
+        let mut it = KernelAddress::empty();
+        it.bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
+        match address {
+            SocketAddr::V4(address) => {
+                it.bytes[..2].copy_from_slice(&family(libc::AF_INET));
+                it.bytes[4..8].copy_from_slice(&address.ip().octets());
+                it.len = 16;
+            }
+            SocketAddr::V6(address) => {
+                it.bytes[..2].copy_from_slice(&family(libc::AF_INET6));
+                it.bytes[8..24].copy_from_slice(&address.ip().octets());
+                it.bytes[24..28].copy_from_slice(&address.scope_id().to_ne_bytes());
+            }
+        }
+        it
+    }
+
+    /// Back to an address, if it is one.
+    fn get(&self) -> Option<SocketAddr> {
+        let port = u16::from_be_bytes([self.bytes[2], self.bytes[3]]);
+        let kind = [self.bytes[0], self.bytes[1]];
+        if kind == family(libc::AF_INET) {
+            let address: [u8; 4] = *self.bytes[4..].first_chunk()?;
+            Some(SocketAddr::new(Ipv4Addr::from(address).into(), port))
+        } else if kind == family(libc::AF_INET6) {
+            let address: [u8; 16] = *self.bytes[8..].first_chunk()?;
+            Some(SocketAddrV6::new(Ipv6Addr::from(address), port, 0, 0).into())
+        } else {
+            None
+        }
+    }
+}
+
+fn family(number: i32) -> [u8; 2] {
+    u16::try_from(number).expect("families are small").to_ne_bytes()
+}
+
+/// Connects, without waiting.
+///
+/// # Errors
+/// As the kernel's: `EINPROGRESS` if it will tell later.
+pub(super) fn connect(socket: &OwnedFd, to: SocketAddr) -> Result<(), Errno> {
+    let address = KernelAddress::of(to);
+    let at = &raw const address as usize;
+    // SAFETY: `address` begins with its bytes, of which the kernel reads `len`.
+    let done =
+        unsafe { enter(libc::SYS_connect, [number_of(socket.as_fd()), at, address.len as usize, 0, 0, 0]) };
+    done.map(|_zero| ())
+}
+
+/// Accepts a connection, and tells from whom.
+///
+/// # Errors
+/// As the kernel's.
+pub(super) fn accept(listener: BorrowedFd<'_>) -> Result<(OwnedFd, Option<SocketAddr>), Errno> {
+    use rustix::net::SocketFlags;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::accept_with(listener, flags)?;
+    let peer = rustix::net::getpeername(&socket).ok().flatten();
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    Ok((socket, peer))
+}
+
+fn header(segments: &[Segment]) -> libc::msghdr {
+    libc::msghdr {
+        msg_name: std::ptr::null_mut(),
+        msg_namelen: 0,
+        msg_iov: segments.as_ptr().cast_mut().cast(),
+        msg_iovlen: segments.len(),
+        msg_control: std::ptr::null_mut(),
+        msg_controllen: 0,
+        msg_flags: 0,
+    }
+}
+
+/// Sends segments, as many bytes as the socket has room for. To an address, if it is not connected.
+///
+/// # Errors
+/// As the kernel's.
+pub(super) fn send(socket: &OwnedFd, from: &[Segment], to: Option<SocketAddr>) -> Result<usize, Errno> {
+    let mut address = to.map(KernelAddress::of);
+    let mut message = header(from);
+    if let Some(address) = &mut address {
+        message.msg_name = (&raw mut address.bytes).cast();
+        message.msg_namelen = address.len;
+    }
+    let at = &raw const message as usize;
+    // SAFETY: the message names segments, for whose bytes their makers vouched, and the address, which lives until
+    // the call has returned. The kernel only reads.
+    unsafe { enter(libc::SYS_sendmsg, [number_of(socket.as_fd()), at, NO_WAIT, 0, 0, 0]) }
+}
+
+/// Looks at what a connection has received, from where the last look ended (`SO_PEEK_OFF`). 0 is its end.
+///
+/// # Errors
+/// As the kernel's.
+pub(super) fn peek(socket: &OwnedFd, into: Segment) -> Result<usize, Errno> {
+    const FLAGS: usize = (libc::MSG_DONTWAIT | libc::MSG_PEEK) as usize;
+    let arguments = [number_of(socket.as_fd()), into.base() as usize, into.len(), FLAGS, 0, 0];
+    // SAFETY: the segment's maker vouched for its bytes, and that nobody refers to them.
+    unsafe { enter(libc::SYS_recvfrom, arguments) }
+}
+
+/// Forgets the first `bytes` bytes that a connection has received.
+pub(super) fn forget(socket: &OwnedFd, bytes: usize) {
+    const FLAGS: usize = (libc::MSG_DONTWAIT | libc::MSG_TRUNC) as usize;
+    // SAFETY: with MSG_TRUNC the kernel writes nothing on a stream socket; there is no buffer.
+    let _ = unsafe { enter(libc::SYS_recvfrom, [number_of(socket.as_fd()), 0, bytes, FLAGS, 0, 0]) };
+}
+
+/// Receives one datagram, and tells from whom.
+///
+/// # Errors
+/// As the kernel's.
+pub(super) fn receive_from(
+    socket: BorrowedFd<'_>,
+    into: Segment,
+) -> Result<(usize, Option<SocketAddr>), Errno> {
+    let mut address = KernelAddress::empty();
+    let mut message = header(std::slice::from_ref(&into));
+    message.msg_name = (&raw mut address.bytes).cast();
+    message.msg_namelen = address.len;
+    let at = &raw mut message as usize;
+    // SAFETY: the message names one segment, for which its maker vouched, and `address` with its size; both live
+    // until the call has returned.
+    let bytes = unsafe { enter(libc::SYS_recvmsg, [number_of(socket), at, NO_WAIT, 0, 0, 0]) }?;
+    if message.msg_flags & libc::MSG_TRUNC != 0 {
+        return Err(Errno::MSGSIZE);
+    }
+    Ok((bytes, address.get()))
+}
+
+/// Sets an option that is a number. What a kernel does not know stays as it is.
+pub(super) fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> Result<(), Errno> {
+    let [level, name] = [level, name].map(|number| usize::try_from(number).unwrap_or(0));
+    let at = &raw const value as usize;
+    // SAFETY: the kernel reads the four bytes of `value`.
+    let done =
+        unsafe { enter(libc::SYS_setsockopt, [number_of(socket), level, name, at, size_of::<i32>(), 0]) };
+    done.map(|_zero| ())
+}
+
+/// Moves the place of the next [`peek`].
+pub(super) fn seek(socket: &OwnedFd, offset: u32) -> Result<(), Errno> {
+    set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_PEEK_OFF, offset.cast_signed())
+}
+
+/// The next close throws away what was not sent, and tells the peer so.
+pub(super) fn make_abortive(socket: &OwnedFd) {
+    let _ = rustix::net::sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO));
+}
+
+/// How many bytes a connection's send buffer has room for, with a margin for what the kernel needs besides; and
+/// whether that is so little that the kernel would tell when it is more.
+pub(super) fn send_room(socket: &OwnedFd) -> (usize, bool) {
+    // SO_MEMINFO's numbers; the send buffer's size and what is queued in it are among them.
+    const SNDBUF: usize = 3;
+    const WMEM_QUEUED: usize = 5;
+    let mut numbers = [0u32; 9];
+    let mut len = libc::socklen_t::try_from(size_of_val(&numbers)).expect("36");
+    let (at, len_at) = (&raw mut numbers as usize, &raw mut len as usize);
+    let [level, name] = [libc::SOL_SOCKET, libc::SO_MEMINFO].map(|n| usize::try_from(n).unwrap_or(0));
+    // SAFETY: the kernel writes at most `len` bytes to `numbers`, and their count to `len`.
+    let asked =
+        unsafe { enter(libc::SYS_getsockopt, [number_of(socket.as_fd()), level, name, at, len_at, 0]) };
+    match asked {
+        Ok(_zero) => {
+            let queued = numbers[WMEM_QUEUED] as usize;
+            let room = (numbers[SNDBUF] as usize).saturating_sub(queued);
+            (room / 8 * 7, room < queued / 2)
+        }
+        Err(_errno) => (0, true),
+    }
+}
+
+/// What happens to sockets, by the number that each was watched with.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    epoll: OwnedFd,
+    events: Vec<libc::epoll_event>,
+}
+
+/// Something happened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Event {
+    /// To whom.
+    pub(super) number: u64,
+    /// There is something to receive, or an end.
+    pub(super) can_receive: bool,
+    /// There is room to send, or a connection.
+    pub(super) can_send: bool,
+    /// It has failed, or something about it is to be read from its error queue.
+    pub(super) has_failed: bool,
+}
+
+/// Events that are taken at once.
+const EVENTS_MAX: usize = 64;
+
+impl Watcher {
+    /// Watches nothing.
+    ///
+    /// # Errors
+    /// As the kernel's.
+    pub(super) fn new() -> rustix::io::Result<Self> {
+        let epoll = rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC)?;
+        Ok(Watcher { epoll, events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS_MAX] })
+    }
+
+    /// Its descriptor, readable when something has happened.
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.epoll.as_raw_fd()
+    }
+
+    /// Watches a socket: each change is told once. It is forgotten when it is closed.
+    ///
+    /// # Errors
+    /// As the kernel's.
+    pub(super) fn watch(&self, socket: BorrowedFd<'_>, number: u64) -> rustix::io::Result<()> {
+        use rustix::event::epoll::{EventData, EventFlags, add};
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        add(&self.epoll, socket, EventData::new_u64(number), flags)
+    }
+
+    /// Looks at a socket anew: what holds already is told once more.
+    pub(super) fn look_again(&self, socket: &OwnedFd, number: u64) {
+        use rustix::event::epoll::{EventData, EventFlags, modify};
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        let _ = modify(&self.epoll, socket, EventData::new_u64(number), flags);
+    }
+
+    /// Takes what has happened, without waiting. Returns how many; [`Watcher::event`] has them.
+    pub(super) fn look(&mut self) -> usize {
+        let [epoll, at] = [number_of(self.epoll.as_fd()), self.events.as_mut_ptr() as usize];
+        // SAFETY: `events` has room for so many, and there is no signal mask.
+        unsafe { enter(libc::SYS_epoll_pwait, [epoll, at, EVENTS_MAX, 0, 0, 8]) }.unwrap_or(0)
+    }
+
+    /// One of those that [`Watcher::look`] has counted.
+    pub(super) fn event(&self, place: usize) -> Event {
+        let libc::epoll_event { events, u64: number } = self.events[place];
+        let has = |flags: i32| events & flags.cast_unsigned() != 0;
+        Event {
+            number,
+            can_receive: has(libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLHUP),
+            can_send: has(libc::EPOLLOUT),
+            has_failed: has(libc::EPOLLERR),
+        }
+    }
+}
