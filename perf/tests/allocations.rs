@@ -230,7 +230,7 @@ fn worker_allocates_nothing_while_udp_crosses_in_runs() {
         let ours = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         device.connect(ours).unwrap();
         let (local, remote) = (ours.to_string(), device.local_addr().unwrap().to_string());
-        Address::Udp { local, remote, segmented: true }.open(Shape::bare(64), side).unwrap()
+        Address::Udp { local, remote, segmented: true, is_tunnel: false }.open(Shape::bare(64), side).unwrap()
     });
     let (mut a, mut b) = (ends.next().unwrap(), ends.next().unwrap());
     drop(ends);

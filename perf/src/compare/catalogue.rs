@@ -19,6 +19,9 @@ const DEFAULT: &[&str] = &[
     "tap",
     "dgram-inet",
     "dgram-unix",
+    "stream",
+    "socket",
+    "l2tpv3",
     "tap:tcp",
     "tap:tcp:work",
     "multiqueue",
@@ -73,7 +76,7 @@ fn selected(word: &str) -> Result<Vec<Box<dyn Case>>> {
         ["reconfigure"] => vec![Box::new(Reconfigure { kind })],
         ["kill"] => vec![Box::new(Kill { kind })],
         [size] => vec![Box::new(Rate { kind, size: sized(size)?, segmented: false })],
-        [size, "gso"] if kind == Kind::DgramInet => {
+        [size, "gso"] if kind.is_udp() => {
             vec![Box::new(Rate { kind, size: sized(size)?, segmented: true })]
         }
         [size, "rtt"] if sized(size)? == 64 => vec![Box::new(RoundTrip { kind })],
@@ -83,7 +86,7 @@ fn selected(word: &str) -> Result<Vec<Box<dyn Case>>> {
 
 fn whole_kind(kind: Kind) -> Vec<Box<dyn Case>> {
     let mut cases: Vec<Box<dyn Case>> = Vec::new();
-    let manners: &[bool] = if kind == Kind::DgramInet { &[false, true] } else { &[false] };
+    let manners: &[bool] = if kind.is_udp() { &[false, true] } else { &[false] };
     for segmented in manners {
         for size in [64, 1500] {
             cases.push(Box::new(Rate { kind, size, segmented: *segmented }));
@@ -114,6 +117,7 @@ mod test {
     fn kind_alone_stands_for_its_rates_and_round_trip() {
         assert_eq!(names(&["tap"]), ["tap:64", "tap:1500", "tap:64:rtt"]);
         assert_eq!(names(&["dgram-inet"]).len(), 5);
+        assert_eq!(names(&["l2tpv3"])[2], "l2tpv3:64:gso");
     }
 
     #[test]

@@ -31,9 +31,9 @@ impl Rate {
     /// room; a tap holds 1000.
     fn work<'a>(self, device: &'a [u32], duration: Duration) -> Work<'a> {
         let (window, batch) = match self.kind {
-            Kind::DgramInet if self.segmented => (512, 64),
-            Kind::DgramInet | Kind::DgramUnix if self.size > 500 => (64, 32),
-            Kind::DgramInet | Kind::DgramUnix => (192, 32),
+            Kind::DgramInet | Kind::L2tpv3 if self.segmented => (512, 64),
+            Kind::DgramInet | Kind::DgramUnix | Kind::L2tpv3 if self.size > 500 => (64, 32),
+            Kind::DgramInet | Kind::DgramUnix | Kind::L2tpv3 => (192, 32),
             Kind::Tap => (256, 32),
             Kind::Stream | Kind::Socket => (4096, 256),
         };
@@ -84,6 +84,10 @@ impl Case for Rate {
             Kind::DgramInet if self.segmented => Floor::RatioAtLeast(8.0),
             Kind::DgramInet => Floor::RatioAtLeast(1.7),
             Kind::DgramUnix => Floor::RatioAtLeast(2.5),
+            Kind::L2tpv3 if self.segmented => Floor::RatioAtLeast(6.0),
+            Kind::L2tpv3 => Floor::RatioAtLeast(1.2),
+            Kind::Stream if self.size <= 64 => Floor::RatioAtLeast(7.0),
+            Kind::Socket if self.size <= 64 => Floor::RatioAtLeast(6.0),
             Kind::Tap | Kind::Stream | Kind::Socket => Floor::None,
         }
     }

@@ -10,7 +10,7 @@ use crate::device::wiring::{Kind, Manner, cable};
 use crate::device::{Bench, Device, Product};
 use crate::error::{Doing as _, Result};
 use crate::frame::{Shape, Side};
-use crate::host::wake;
+use crate::host::{bare, wake};
 use crate::load::Stop;
 use crate::load::round_trip::{self, Exchange, Trips};
 
@@ -32,18 +32,27 @@ impl Case for RoundTrip {
     }
 
     fn floor(&self) -> Floor {
-        match self.kind {
-            Kind::Tap | Kind::DgramInet | Kind::DgramUnix => Floor::RatioAtMost(0.5),
-            Kind::Stream | Kind::Socket => Floor::None,
-        }
+        Floor::RatioAtMost(0.5)
     }
 
     fn measure(&self, bench: &Bench, product: Product, duration: Duration) -> Result<Figure> {
         let trips = exchange_frames(self.kind, bench, product, (Duration::ZERO, duration))?;
         let p50 = microseconds(&trips.both, 0.5);
-        Ok(with_percentiles(Figure::new(p50, p50), &trips))
+        let figure = with_percentiles(Figure::new(p50, p50), &trips);
+        if self.kind != Kind::Stream {
+            return Ok(figure);
+        }
+        let bare = microseconds(&bare::measure(bench.device_cpus[0], bench.generator_cpu)?, 0.5);
+        let mut figure = figure.note("bare_p50_us", bare);
+        if p50 <= BARE_SHARE * bare {
+            figure.limit = Limit::Machine;
+        }
+        Ok(figure)
     }
 }
+
+/// A device that takes no longer than this many times what a bare loop of system calls takes has nothing left to gain.
+const BARE_SHARE: f64 = 1.2;
 
 /// One way through a device that nothing was sent to for 50 ms.
 ///

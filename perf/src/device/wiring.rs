@@ -23,10 +23,13 @@ pub enum Kind {
     Stream,
     /// TCP over loopback.
     Socket,
+    /// L2TPv3 tunnels in UDP over loopback.
+    L2tpv3,
 }
 
 /// All kinds, in the order of the table.
-pub const KINDS: [Kind; 5] = [Kind::Tap, Kind::DgramInet, Kind::DgramUnix, Kind::Stream, Kind::Socket];
+pub const KINDS: [Kind; 6] =
+    [Kind::Tap, Kind::DgramInet, Kind::DgramUnix, Kind::Stream, Kind::Socket, Kind::L2tpv3];
 
 /// How the generator uses a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,6 +49,7 @@ impl Kind {
             Kind::DgramUnix => "dgram-unix",
             Kind::Stream => "stream",
             Kind::Socket => "socket",
+            Kind::L2tpv3 => "l2tpv3",
         }
     }
 
@@ -68,6 +72,12 @@ impl Kind {
                 format!("stream,id={id},server=on,addr.type=unix,addr.path={folder}/s{index}")
             }
             Kind::Socket => format!("socket,id={id},listen=127.0.0.1:{}", device_port(index)),
+            Kind::L2tpv3 => format!(
+                "l2tpv3,id={id},src=127.0.0.1,dst=127.0.0.1,udp=on,srcport={},dstport={},\
+                 rxsession=1,txsession=1",
+                device_port(index),
+                generator_port(index)
+            ),
         }
     }
 
@@ -94,6 +104,11 @@ impl Kind {
             Kind::Socket => json!({
                 "type": "socket", "id": id, "listen": format!("127.0.0.1:{}", device_port(index)),
             }),
+            Kind::L2tpv3 => json!({
+                "type": "l2tpv3", "id": id, "src": "127.0.0.1", "dst": "127.0.0.1", "udp": true,
+                "srcport": device_port(index).to_string(), "dstport": generator_port(index).to_string(),
+                "rxsession": 1, "txsession": 1,
+            }),
         }
     }
 
@@ -103,15 +118,21 @@ impl Kind {
         match self {
             Kind::Tap if manner.counted => Address::InterfaceCounter { interface: tap_name(index) },
             Kind::Tap => Address::Packet { interface: tap_name(index), segmented: manner.segmented },
-            Kind::DgramInet => Address::Udp {
+            Kind::DgramInet | Kind::L2tpv3 => Address::Udp {
                 local: format!("127.0.0.1:{}", generator_port(index)),
                 remote: format!("127.0.0.1:{}", device_port(index)),
                 segmented: manner.segmented,
+                is_tunnel: self == Kind::L2tpv3,
             },
             Kind::DgramUnix => Address::UnixDatagram { local: path('g'), remote: path('d') },
             Kind::Stream => Address::UnixStream { path: path('s') },
             Kind::Socket => Address::Tcp { remote: format!("127.0.0.1:{}", device_port(index)) },
         }
+    }
+
+    /// Whether the kernel can be handed many of its frames as one.
+    pub fn is_udp(self) -> bool {
+        matches!(self, Kind::DgramInet | Kind::L2tpv3)
     }
 
     /// Makes what must be there before the netdevs `first..first + count`: taps that are up.
@@ -121,7 +142,9 @@ impl Kind {
     pub fn prepare(self, first: usize, count: usize) -> Result<Prepared> {
         match self {
             Kind::Tap => Prepared::taps(first, count, ""),
-            Kind::DgramInet | Kind::DgramUnix | Kind::Stream | Kind::Socket => Ok(Prepared::default()),
+            Kind::DgramInet | Kind::DgramUnix | Kind::Stream | Kind::Socket | Kind::L2tpv3 => {
+                Ok(Prepared::default())
+            }
         }
     }
 }

@@ -15,17 +15,19 @@ pub(super) struct Datagram {
     socket: OwnedFd,
     records: Records,
     inbox: Inbox,
+    header_len: usize,
 }
 
 impl Datagram {
-    /// Takes over a connected or bound socket.
-    pub(super) fn new(socket: OwnedFd, template: Template) -> Self {
+    /// Takes over a connected or bound socket. Each frame is behind `header`.
+    pub(super) fn new(socket: OwnedFd, template: Template, header: &[u8]) -> Self {
         // A frame too long shows as one of the wrong length.
-        let slot_len = (template.bytes().len() + 64).next_multiple_of(64);
+        let slot_len = (header.len() + template.bytes().len() + 64).next_multiple_of(64);
         Datagram {
             socket,
-            records: Records::new(template, &[], BATCH_MAX),
+            records: Records::new(template, header, BATCH_MAX),
             inbox: Inbox::new(BATCH_MAX, slot_len),
+            header_len: header.len(),
         }
     }
 }
@@ -40,7 +42,8 @@ impl Endpoint for Datagram {
     fn receive(&mut self, sink: &mut dyn Sink) -> io::Result<usize> {
         let received = self.inbox.receive(self.socket.as_fd())?;
         for index in 0..received {
-            self.inbox.datagrams(index).for_each(|frame| sink.frame(frame));
+            let datagrams = self.inbox.datagrams(index);
+            datagrams.for_each(|datagram| sink.frame(datagram.get(self.header_len..).unwrap_or_default()));
         }
         Ok(received)
     }

@@ -46,6 +46,8 @@ pub enum Address {
         remote: String,
         /// Whether runs of frames are sent and received as one (`UDP_SEGMENT`, `UDP_GRO`).
         segmented: bool,
+        /// Whether each frame is in an L2TPv3 tunnel: behind eight bytes that say session 1.
+        is_tunnel: bool,
     },
     /// One frame a datagram between two unix sockets.
     UnixDatagram {
@@ -86,11 +88,14 @@ impl Address {
     pub fn parse(text: &str) -> Result<Address> {
         let words: Vec<&str> = text.split(':').collect();
         let address = match words[..] {
-            [kind @ ("udp" | "udpgso"), local, local_port, remote, remote_port] => Address::Udp {
-                local: format!("{local}:{local_port}"),
-                remote: format!("{remote}:{remote_port}"),
-                segmented: kind == "udpgso",
-            },
+            [kind @ ("udp" | "udpgso" | "l2tp" | "l2tpgso"), local, local_port, remote, remote_port] => {
+                Address::Udp {
+                    local: format!("{local}:{local_port}"),
+                    remote: format!("{remote}:{remote_port}"),
+                    segmented: kind.ends_with("gso"),
+                    is_tunnel: kind.starts_with("l2tp"),
+                }
+            }
             ["unixd", local, remote] => Address::UnixDatagram { local: local.into(), remote: remote.into() },
             ["stream", path] => Address::UnixStream { path: path.into() },
             ["tcp", host, port] => Address::Tcp { remote: format!("{host}:{port}") },
@@ -111,11 +116,11 @@ impl Address {
         let template = Template::new(shape, side);
         let doing = || format!("opening {self:?}");
         Ok(match self {
-            Address::Udp { local, remote, segmented: false } => {
-                Box::new(udp::open(local, remote, template).doing(doing())?)
+            Address::Udp { local, remote, segmented: false, is_tunnel } => {
+                Box::new(udp::open(local, remote, template, header(*is_tunnel)).doing(doing())?)
             }
-            Address::Udp { local, remote, segmented: true } => {
-                Box::new(segmented_udp::open(local, remote, template).doing(doing())?)
+            Address::Udp { local, remote, segmented: true, is_tunnel } => {
+                Box::new(segmented_udp::open(local, remote, template, header(*is_tunnel)).doing(doing())?)
             }
             Address::UnixDatagram { local, remote } => {
                 Box::new(unix_datagram::open(local, remote, template).doing(doing())?)
@@ -133,6 +138,11 @@ impl Address {
             }
         })
     }
+}
+
+/// What is before each frame: of a tunnel, version 3 and session 1.
+fn header(is_tunnel: bool) -> &'static [u8] {
+    if is_tunnel { &[0, 3, 0, 0, 0, 0, 0, 1] } else { &[] }
 }
 
 /// Large kernel buffers, so that the generator's own sockets are not where frames are lost.

@@ -14,7 +14,7 @@ use crate::calls::{IntOption, bind_to_interface, set_option};
 use crate::frame::Template;
 
 pub(super) fn open(interface: &str, ethertype: u16, template: Template) -> io::Result<Datagram> {
-    Ok(Datagram::new(socket_on(interface, ethertype, IntOption::PacketQdiscBypass)?, template))
+    Ok(Datagram::new(socket_on(interface, ethertype, IntOption::PacketQdiscBypass)?, template, &[]))
 }
 
 /// A socket for the frames of one type on one interface. Also for the segmented kind.

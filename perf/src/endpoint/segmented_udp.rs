@@ -25,17 +25,18 @@ pub(super) struct SegmentedUdp {
     socket: UdpSocket,
     records: Records,
     inbox: Inbox,
+    header_len: usize,
 }
 
-pub(super) fn open(local: &str, remote: &str, template: Template) -> io::Result<SegmentedUdp> {
+pub(super) fn open(local: &str, remote: &str, template: Template, header: &[u8]) -> io::Result<SegmentedUdp> {
     let socket = udp::connect(local, remote)?;
-    let size =
-        u16::try_from(template.bytes().len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let size = u16::try_from(header.len() + template.bytes().len())
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     set_option(socket.as_fd(), IntOption::UdpSegment(size))?;
     set_option(socket.as_fd(), IntOption::UdpGro)?;
     let count = (BYTES_MAX / usize::from(size)).min(SEGMENTS_MAX);
-    let records = Records::new(template, &[], count);
-    Ok(SegmentedUdp { socket, records, inbox: Inbox::new(SLOTS, 1 << 16) })
+    let records = Records::new(template, header, count);
+    Ok(SegmentedUdp { socket, records, inbox: Inbox::new(SLOTS, 1 << 16), header_len: header.len() })
 }
 
 impl Endpoint for SegmentedUdp {
@@ -51,8 +52,8 @@ impl Endpoint for SegmentedUdp {
     fn receive(&mut self, sink: &mut dyn Sink) -> io::Result<usize> {
         let slots = self.inbox.receive(self.socket.as_fd())?;
         let mut frames = 0;
-        for frame in (0..slots).flat_map(|index| self.inbox.datagrams(index)) {
-            sink.frame(frame);
+        for datagram in (0..slots).flat_map(|index| self.inbox.datagrams(index)) {
+            sink.frame(datagram.get(self.header_len..).unwrap_or_default());
             frames += 1;
         }
         Ok(frames)

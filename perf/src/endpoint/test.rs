@@ -30,9 +30,14 @@ fn port() -> u16 {
 
 #[test]
 fn udp_frames_cross_whole_plain_and_segmented_in_any_mix() {
-    for (left_kind, right_kind) in
-        [("udp", "udp"), ("udpgso", "udp"), ("udp", "udpgso"), ("udpgso", "udpgso")]
-    {
+    for (left_kind, right_kind) in [
+        ("udp", "udp"),
+        ("udpgso", "udp"),
+        ("udp", "udpgso"),
+        ("udpgso", "udpgso"),
+        ("l2tp", "l2tpgso"),
+        ("l2tpgso", "l2tp"),
+    ] {
         for size in [64, 1500] {
             let (left, right) = (port(), port());
             let shape = Shape::bare(size);

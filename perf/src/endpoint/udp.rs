@@ -1,4 +1,4 @@
-//! One frame a UDP datagram: what QEMU calls `dgram` of type `inet`.
+//! One frame a UDP datagram: what QEMU calls `dgram` of type `inet`; behind a header, what it calls `l2tpv3`.
 
 use std::io;
 use std::net::UdpSocket;
@@ -7,8 +7,8 @@ use super::datagram::Datagram;
 use super::enlarge_buffers;
 use crate::frame::Template;
 
-pub(super) fn open(local: &str, remote: &str, template: Template) -> io::Result<Datagram> {
-    Ok(Datagram::new(connect(local, remote)?.into(), template))
+pub(super) fn open(local: &str, remote: &str, template: Template, header: &[u8]) -> io::Result<Datagram> {
+    Ok(Datagram::new(connect(local, remote)?.into(), template, header))
 }
 
 /// A socket that takes datagrams from `remote` only. Also for the segmented kind.

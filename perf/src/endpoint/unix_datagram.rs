@@ -19,5 +19,5 @@ pub(super) fn open(local: &str, remote: &str, template: Template) -> io::Result<
     let socket = UnixDatagram::bind(local)?;
     retried(|| socket.connect(remote))?;
     enlarge_buffers(&socket)?;
-    Ok(Datagram::new(socket.into(), template))
+    Ok(Datagram::new(socket.into(), template, &[]))
 }

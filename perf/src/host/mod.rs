@@ -1,5 +1,6 @@
 //! The machine: namespaces of one's own, pinned processes, and who had the processor.
 
+pub mod bare;
 pub mod launch;
 pub mod processes;
 pub mod sandbox;
