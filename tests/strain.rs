@@ -24,9 +24,11 @@ const PORTS: usize = 1000;
 /// Enough on their way that the cable never waits for the sender.
 const FULL_LOAD: Pace = Pace::OnTheWay(500);
 
-/// What all but one command in a hundred keep, on a machine whose processors are all busy with other tests. Where it is
-/// quiet they keep a tenth of it.
-const ANSWER: Duration = Duration::from_millis(500);
+/// What all but one command in a hundred keep.
+const ANSWER: Duration = Duration::from_millis(100);
+
+/// A round in which other tests had the processors tells of them alone: so the best of some counts.
+const ROUNDS: usize = 10;
 
 #[test]
 fn commands_are_quick_with_a_thousand_ports_under_full_load() {
@@ -38,15 +40,15 @@ fn commands_are_quick_with_a_thousand_ports_under_full_load() {
         bench.add("none", &format!("n{number}"), json!({}));
         bench.plug(&format!("n{number}"), 1000 + i32::try_from(number / 2).expect("small"));
     }
-    let (flow, mut times) = Flow::during(&a, &b, FULL_LOAD, 200, || all_commands(&mut bench.qmp));
-    flow.expect_whole();
-    times.sort_unstable();
-    let slow = times[(times.len() - 1) * 99 / 100];
-    assert!(
-        slow < ANSWER,
-        "one command in a hundred took {slow:?}; half of them {:?}",
-        times[times.len() / 2]
-    );
+    let mut rounds = Vec::new();
+    while rounds.len() < ROUNDS && rounds.last().is_none_or(|slow| *slow >= ANSWER) {
+        let (flow, mut times) = Flow::during(&a, &b, FULL_LOAD, 200, || all_commands(&mut bench.qmp));
+        flow.expect_whole();
+        times.sort_unstable();
+        rounds.push(times[(times.len() - 1) * 99 / 100]);
+    }
+    let best = rounds.iter().min().expect("there is a round");
+    assert!(*best < ANSWER, "one command in a hundred took as long as this: {rounds:?}");
 }
 
 /// How long each command took.

@@ -88,31 +88,19 @@ fn check_socket(socket: &ChardevSocket) -> Result<Socket, String> {
     if matches!(address, SocketAddress::Fd(_)) && reconnects {
         return Err("'reconnect' option is incompatible with 'fd' address type".to_owned());
     }
-    check_tls(socket, &address)?;
+    check_tls(socket)?;
     let role = if socket.server.unwrap_or(true) { server(socket) } else { client(socket) }?;
     check_supported(socket)?;
     Ok(Socket { address, role, nodelay: socket.nodelay == Some(true) })
 }
 
 /// There are no credentials, since no object of that kind can be made.
-fn check_tls(socket: &ChardevSocket, address: &SocketAddress) -> Result<(), String> {
-    let Some(credentials) = &socket.tls_creds else {
-        let is_alone = socket.tls_authz.is_some();
-        return if is_alone {
-            Err("'tls_authz' option requires 'tls_creds' option".to_owned())
-        } else {
-            Ok(())
-        };
-    };
-    let family = match address {
-        SocketAddress::Unix(_) => Some("unix"),
-        SocketAddress::Vsock(_) => Some("vsock"),
-        SocketAddress::Inet(_) | SocketAddress::Fd(_) => None,
-    };
-    Err(match family {
-        Some(family) => format!("'tls_creds' option is incompatible with '{family}' address type"),
-        None => format!("No TLS credentials with id '{credentials}'"),
-    })
+fn check_tls(socket: &ChardevSocket) -> Result<(), String> {
+    match (&socket.tls_creds, &socket.tls_authz) {
+        (Some(credentials), _) => Err(format!("No TLS credentials with id '{credentials}'")),
+        (None, Some(_authz)) => Err("'tls_authz' option requires 'tls_creds' option".to_owned()),
+        (None, None) => Ok(()),
+    }
 }
 
 fn server(socket: &ChardevSocket) -> Result<Role, String> {
@@ -123,6 +111,9 @@ fn server(socket: &ChardevSocket) -> Result<Role, String> {
 }
 
 fn client(socket: &ChardevSocket) -> Result<Role, String> {
+    if socket.websocket == Some(true) {
+        return Err("Websocket client is not implemented".to_owned());
+    }
     if socket.wait.is_some() {
         return Err("'wait' option is incompatible with socket in client connect mode".to_owned());
     }
@@ -238,6 +229,11 @@ mod test {
             "'reconnect' option is incompatible with 'fd' address type"
         );
         assert_eq!(refusal(&json!({"addr": unix, "telnet": true})), "'telnet' option is not supported");
+        assert_eq!(refusal(&json!({"addr": unix, "tls-creds": "c"})), "No TLS credentials with id 'c'");
+        assert_eq!(
+            refusal(&json!({"addr": unix, "server": false, "websocket": true})),
+            "Websocket client is not implemented"
+        );
     }
 
     #[test]

@@ -56,6 +56,30 @@ fn a_nic_of_two_queues_gets_its_descriptors() {
     }
 }
 
+#[test]
+fn a_nic_is_added_disconnected_and_removed() {
+    need!(root);
+    let framewire = Framewire::new();
+    let mut wire = connect(&framewire);
+    for (id, command) in [
+        (2, r#""execute":"netdev_add","arguments":{"id":"incus_eth0","type":"none"}"#),
+        (
+            3,
+            r#""execute":"device_add","arguments":{"addr":"00.0","bus":"qemu_pcie5","driver":"virtio-net-pci","id":"dev-incus_eth0","mac":"00:16:3e:12:34:56","mq":true,"netdev":"incus_eth0","vectors":6}"#,
+        ),
+        (4, r#""execute":"set_link","arguments":{"name":"dev-incus_eth0","up":false}"#),
+        (5, r#""execute":"device_del","arguments":{"id":"dev-incus_eth0"}"#),
+    ] {
+        assert_eq!(wire.ask(&format!("{{{command},\"id\":{id}}}")), done(&json!(id)), "{command}");
+    }
+    while wire.event("DEVICE_DELETED")["device"] != "dev-incus_eth0" {}
+    // It asks for the same again until the device is really gone.
+    let gone = wire.ask(r#"{"execute":"device_del","arguments":{"id":"dev-incus_eth0"},"id":6}"#);
+    assert_eq!(desc(&gone), "Device 'dev-incus_eth0' not found");
+    let deleted = wire.ask(r#"{"execute":"netdev_del","arguments":{"id":"incus_eth0"},"id":7}"#);
+    assert_eq!(deleted, done(&json!(7)));
+}
+
 /// It goes by the text.
 #[test]
 fn taking_back_what_was_not_made_says_not_found() {

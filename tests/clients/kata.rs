@@ -55,6 +55,23 @@ fn the_go_runtime_uses_the_same_names_for_every_nic() {
     }
 }
 
+/// The device is plugged into a bridge, and unplugging it is waited for.
+#[test]
+fn the_go_runtime_plugs_a_nic_and_waits_for_its_end() {
+    need!(root);
+    let framewire = Framewire::new();
+    let mut wire = connect(&framewire);
+    for command in [
+        r#"{"arguments":{"id":"network-0","type":"none"},"execute":"netdev_add"}"#,
+        r#"{"arguments":{"addr":"02","bus":"pci-bridge-0","driver":"virtio-net-pci","id":"virtio-network-0","mac":"02:00:ca:fe:00:04","mq":"on","netdev":"network-0","romfile":"","vectors":"6"},"execute":"device_add"}"#,
+        r#"{"arguments":{"id":"virtio-network-0"},"execute":"device_del"}"#,
+    ] {
+        assert_eq!(wire.ask(&format!("{command}\n")), nothing(), "{command}");
+    }
+    while wire.event("DEVICE_DELETED")["device"] != "virtio-network-0" {}
+    assert_eq!(wire.ask("{\"arguments\":{\"id\":\"network-0\"},\"execute\":\"netdev_del\"}\n"), nothing());
+}
+
 /// A vhost-user chardev with the older `reconnect`, in seconds.
 #[test]
 fn the_go_runtime_makes_a_chardev_that_connects_again() {

@@ -98,6 +98,33 @@ fn a_tap_is_attached_and_detached() {
     libvirt.done(r#""execute":"netdev_del","arguments":{"id":"hostnet0"}"#);
 }
 
+/// A whole NIC: behind a netdev, with its link down at first; asked for its filters; unplugged, which it waits for.
+#[test]
+fn a_nic_is_attached_asked_and_detached() {
+    need!(root, tun);
+    let framewire = Framewire::new();
+    let mut libvirt = Libvirt::connect(&framewire);
+    libvirt.getfd("tapfd-net00", tun::open(framewire.home(), "vnet0", tun::TAP | tun::VNET_HDR));
+    libvirt.done(r#""execute":"netdev_add","arguments":{"type":"tap","fd":"tapfd-net00","id":"hostnet0"}"#);
+    libvirt.done(
+        r#""execute":"device_add","arguments":{"driver":"virtio-net-pci","netdev":"hostnet0","id":"net0","mac":"52:54:00:9b:d1:21","bus":"pci.1","addr":"0x0"}"#,
+    );
+    for up in [false, true] {
+        libvirt.done(&format!(r#""execute":"set_link","arguments":{{"name":"net0","up":{up}}}"#));
+    }
+    let reply = libvirt.ask(r#""execute":"query-rx-filter","arguments":{"name":"net0"}"#);
+    let filter = &reply["return"][0];
+    assert_eq!((&filter["name"], &filter["main-mac"]), (&json!("net0"), &json!("52:54:00:9b:d1:21")));
+    for list in ["unicast-table", "multicast-table", "vlan-table"] {
+        assert!(filter[list].is_array(), "it reads {list}: {filter}");
+    }
+    libvirt.done(r#""execute":"device_del","arguments":{"id":"net0"}"#);
+    let (inner, outer) = (libvirt.wire.event("DEVICE_DELETED"), libvirt.wire.event("DEVICE_DELETED"));
+    assert_eq!(inner, json!({ "path": "/machine/peripheral/net0/virtio-backend" }));
+    assert_eq!(outer, json!({ "device": "net0", "path": "/machine/peripheral/net0" }));
+    libvirt.done(r#""execute":"netdev_del","arguments":{"id":"hostnet0"}"#);
+}
+
 #[test]
 fn a_failed_attachment_is_taken_back() {
     need!(root, tun);

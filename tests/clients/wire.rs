@@ -72,6 +72,18 @@ impl Wire {
         }
     }
 
+    /// The next event of this name, perhaps one that came while a reply was awaited.
+    #[track_caller]
+    pub(crate) fn event(&mut self, name: &str) -> Value {
+        loop {
+            if let Some(at) = self.events.iter().position(|event| event["event"] == name) {
+                return self.events.remove(at)["data"].take();
+            }
+            let message = self.line(LINE_MAX_BYTES);
+            self.events.push(message);
+        }
+    }
+
     /// One line that is one whole message.
     #[track_caller]
     fn line(&mut self, max_bytes: usize) -> Value {

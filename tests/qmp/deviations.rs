@@ -38,6 +38,11 @@ impl Deviations {
         entries(&self.list, "deviations").any(|entry| names(entry, "vectors", vector))
     }
 
+    /// Is this vector listed by its name?
+    pub(crate) fn lists(&self, vector: &str) -> bool {
+        self.declares(vector) || entries(&self.list, "not_built").any(|entry| names(entry, "vectors", vector))
+    }
+
     /// Does this vector wait for something that is not built?
     fn waits(&self, group: &str, vector: &str) -> bool {
         entries(&self.list, "not_built")

@@ -7,23 +7,25 @@
 //!
 //! Monitors are character devices as well, always in use: clients see them in `query-chardev`.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::{Shutdown, SocketAddrAny, SocketAddrUnix, SocketType, sockopt};
+use rustix::net::{Shutdown, SocketAddrUnix, SocketType, sockopt};
 
 use super::remote::Remote;
 use super::{Checked, Role, Socket};
-use crate::connection::{Whereabouts, whereabouts};
-use crate::host::stream_socket::{self, Started};
+use crate::connection::{Whereabouts, endpoints, whereabouts};
+use crate::host::lookup::look_up;
+use crate::host::stream_socket::{self, Endpoint, Started};
 use crate::host::words;
 use crate::kind::ChardevNature;
-use crate::qmp::types::socket_address::{InetSocketAddress, SocketAddress, UnixSocketAddress};
+use crate::qmp::types::socket_address::{SocketAddress, UnixSocketAddress};
 
 /// How long a connection over a network may take while everybody waits.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -71,9 +73,8 @@ pub fn open(checked: Checked, given: impl FnOnce(&str) -> Result<OwnedFd, String
         }
         (SocketAddress::Unix(unix), Role::Server { .. }) => listen_unix(&unix),
         (SocketAddress::Unix(unix), Role::Client { .. }) => connect_unix(&unix),
-        (SocketAddress::Inet(inet), Role::Server { .. }) => listen_inet(&inet),
-        (SocketAddress::Inet(inet), Role::Client { .. }) => connect_inet(&inet, nodelay),
-        (SocketAddress::Vsock(_), _) => Err("socket family AF_VSOCK unsupported".to_owned()),
+        (address, Role::Server { .. }) => listen(&address),
+        (address, Role::Client { .. }) => connect(&address, nodelay),
     }
 }
 
@@ -171,13 +172,15 @@ fn local_name(socket: &OwnedFd) -> String {
     if let Ok(inet) = SocketAddr::try_from(any.clone()) {
         return format!("tcp:{inet}");
     }
-    format!("unix:{}", unix_name(any))
+    match SocketAddrUnix::try_from(any) {
+        Ok(unix) => format!("unix:{}", unix_name(&unix)),
+        Err(_other_family) => "unknown".to_owned(),
+    }
 }
 
-fn unix_name(any: SocketAddrAny) -> String {
-    let unix = SocketAddrUnix::try_from(any).ok();
-    let name = |unix: &SocketAddrUnix| unix.path_bytes().or(unix.abstract_name()).map(<[u8]>::to_vec);
-    String::from_utf8_lossy(&unix.as_ref().and_then(name).unwrap_or_default()).into_owned()
+fn unix_name(unix: &SocketAddrUnix) -> String {
+    let name = unix.path_bytes().or(unix.abstract_name());
+    String::from_utf8_lossy(name.unwrap_or_default()).into_owned()
 }
 
 fn adopt(name: &str, socket: OwnedFd, role: Role) -> Result<Held, String> {
@@ -238,53 +241,72 @@ fn connect_unix(unix: &UnixSocketAddress) -> Result<Held, String> {
     }
 }
 
-fn listen_inet(inet: &InetSocketAddress) -> Result<Held, String> {
-    let mut last = Errno::ADDRNOTAVAIL.into();
-    for address in inet_addresses(inet, "::")? {
-        for port in address.port()..=inet.to.unwrap_or(address.port()).max(address.port()) {
-            match TcpListener::bind((address.ip(), port)) {
-                Ok(socket) => return Ok(Held::Listener(Listener { socket: socket.into(), path: None })),
-                Err(error) => last = error,
-            }
+/// At the first address of a place that can be had.
+fn listen(place: &SocketAddress) -> Result<Held, String> {
+    let mut last = Errno::ADDRNOTAVAIL;
+    for endpoint in found(place, true)? {
+        match stream_socket::listen(&endpoint) {
+            Ok(socket) => return Ok(Held::Listener(Listener { socket, path: None })),
+            Err(errno) => last = errno,
         }
     }
-    let all_taken = last.kind() == std::io::ErrorKind::AddrInUse;
-    let doing = if all_taken { "Failed to find an available port" } else { "Failed to bind socket" };
-    Err(format!("{doing}: {}", reason(&last)))
+    let doing =
+        if last == Errno::ADDRINUSE { "Failed to find an available port" } else { "Failed to bind socket" };
+    Err(format!("{doing}: {}", words(last)))
 }
 
-fn connect_inet(inet: &InetSocketAddress, nodelay: bool) -> Result<Held, String> {
-    let mut last = Errno::ADDRNOTAVAIL.into();
-    for address in inet_addresses(inet, "localhost")? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
+/// To the first address of a place that answers.
+fn connect(place: &SocketAddress, nodelay: bool) -> Result<Held, String> {
+    let mut last = Errno::ADDRNOTAVAIL;
+    for endpoint in found(place, false)? {
+        match connect_within(&endpoint, PATIENCE) {
             Ok(socket) => {
-                // One that goes on to delay still works.
-                let _ = socket.set_nodelay(nodelay);
-                return Ok(Held::Connection(socket.into()));
+                // What the data is like is the business of whoever uses it, and it expects a socket that waits.
+                let _ = rustix::io::ioctl_fionbio(&socket, false);
+                if nodelay {
+                    stream_socket::send_at_once(&socket);
+                }
+                return Ok(Held::Connection(socket));
             }
-            Err(error) => last = error,
+            Err(errno) => last = errno,
         }
     }
-    Err(format!("Failed to connect to '{}:{}': {}", inet.host, inet.port, reason(&last)))
+    Err(format!("Failed to connect to '{}': {}", in_words(place), words(last)))
 }
 
-fn inet_addresses(inet: &InetSocketAddress, unnamed: &str) -> Result<Vec<SocketAddr>, String> {
-    if (inet.ipv4, inet.ipv6) == (Some(false), Some(false)) {
-        return Err("Cannot disable IPv4 and IPv6 at same time".to_owned());
+fn connect_within(endpoint: &Endpoint, patience: Duration) -> Result<OwnedFd, Errno> {
+    let socket = match stream_socket::connect(endpoint)? {
+        Started::Connected(socket) => return Ok(socket),
+        Started::Underway(socket) => socket,
+    };
+    let patience = Timespec::try_from(patience).map_err(|_long| Errno::INVAL)?;
+    let mut polled = [PollFd::new(&socket, PollFlags::OUT)];
+    if rustix::event::poll(&mut polled, Some(&patience))? == 0 {
+        return Err(Errno::TIMEDOUT);
     }
-    let host = if inet.host.is_empty() { unnamed } else { &inet.host };
-    let unresolved = |why: &str| format!("address resolution failed for {host}:{}: {why}", inet.port);
-    let port: u16 =
-        inet.port.parse().map_err(|_name| unresolved("Servname not supported for ai_socktype"))?;
-    let found = (host, port).to_socket_addrs().map_err(|error| {
-        let text = error.to_string();
-        unresolved(text.strip_prefix("failed to lookup address information: ").unwrap_or(&text))
-    })?;
-    // A family that is asked for is taken alone; one that is refused leaves the other.
-    let both = inet.ipv4 == inet.ipv6;
-    let v4_only = inet.ipv4 == Some(true) || inet.ipv6 == Some(false);
-    let is_wanted = |address: IpAddr| both || address.is_ipv4() == v4_only;
-    Ok(found.filter(|address| is_wanted(address.ip())).collect())
+    stream_socket::finish(&socket)?;
+    Ok(socket)
+}
+
+/// Where a place is. This waits for the resolver, since the answer says whether the name is known.
+fn found(place: &SocketAddress, is_server: bool) -> Result<Vec<Endpoint>, String> {
+    match (whereabouts(place, is_server)?, place) {
+        (Whereabouts::Known(endpoints), _) => Ok(endpoints),
+        (Whereabouts::Ask(question), SocketAddress::Inet(inet)) => {
+            let unresolved = |why| format!("address resolution failed for {}: {why}", in_words(place));
+            Ok(endpoints(inet, look_up(&question).map_err(unresolved)?))
+        }
+        (Whereabouts::Ask(_), _nothing_to_ask) => Ok(Vec::new()),
+    }
+}
+
+fn in_words(place: &SocketAddress) -> String {
+    match place {
+        SocketAddress::Inet(inet) => format!("{}:{}", inet.host, inet.port),
+        SocketAddress::Vsock(vsock) => format!("{}:{}", vsock.cid, vsock.port),
+        SocketAddress::Unix(unix) => unix.path.clone(),
+        SocketAddress::Fd(fd) => fd.str.clone(),
+    }
 }
 
 /// What the kernel said.

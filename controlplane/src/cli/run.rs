@@ -65,7 +65,7 @@ pub fn run(words: Vec<OsString>) -> Result<(), Failure> {
 }
 
 fn serve(arguments: &Arguments, signals: Signals) -> Result<(), Failure> {
-    let (server, directory) = start::start(arguments)?;
+    let (server, directory) = start::start(arguments, signals.as_fd())?;
     server.monitors.wait_for_clients(signals.as_fd());
     let serving = Loop::new(server, signals).map_err(Failure::new)?;
     notify::ready();

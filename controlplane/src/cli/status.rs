@@ -25,7 +25,7 @@ Options:
   --socket PATH        the monitor's socket (default: RUNTIME_DIR/qmp.sock)
   --runtime-dir DIR    where `framewire run` runs (default: /run/framewire, or under $XDG_RUNTIME_DIR)
 
-Columns: RX is into Framewire from the port's outside, TX is out of it; rates are a second's. DROPS are all since
+Columns: CONNECTED is whether a NIC has its front end, or a stream its peer. RX is into Framewire from the port's outside, TX is out of it; rates are a second's. DROPS are all since
 the port was made, by reason. SPIN and SLEEP are shares of a worker's time: spent looking for frames where there
 were none, and asleep.
 ";
@@ -176,7 +176,19 @@ fn workers(before: &Value, after: &Value, seconds: f64) -> Vec<Vec<String>> {
 }
 
 fn ports(before: &Value, after: &Value, seconds: f64) -> Vec<Vec<String>> {
-    let heads = ["PORT", "KIND", "PEER", "LINK", "QUEUES", "RX/S", "RX bit/s", "TX/S", "TX bit/s", "DROPS"];
+    let heads = [
+        "PORT",
+        "KIND",
+        "PEER",
+        "LINK",
+        "CONNECTED",
+        "QUEUES",
+        "RX/S",
+        "RX bit/s",
+        "TX/S",
+        "TX bit/s",
+        "DROPS",
+    ];
     let mut rows = vec![row(heads)];
     let earlier = list(before, "ports");
     for port in list(after, "ports") {
@@ -189,6 +201,7 @@ fn ports(before: &Value, after: &Value, seconds: f64) -> Vec<Vec<String>> {
             text("kind"),
             text("peer"),
             if port["link"] == true { "up" } else { "down" }.to_owned(),
+            port["connected"].as_bool().map_or("-", |yes| if yes { "yes" } else { "no" }).to_owned(),
             port["queues"].to_string(),
             frames("received-frames"),
             bits("received-bytes"),
@@ -211,7 +224,7 @@ mod tests {
     use super::*;
 
     fn report(received: u64, spinning_ns: u64) -> Value {
-        let port = json!({"id": "n0", "kind": "tap", "peer": "n1", "link": true, "queues": 1,
+        let port = json!({"id": "n0", "kind": "nic", "peer": "n1", "link": true, "connected": false, "queues": 1,
             "received-frames": received, "received-bytes": received * 64, "sent-frames": 0, "sent-bytes": 0,
             "dropped": {"no-peer": 3}});
         let worker = json!({"worker": 0, "label": "fw0:n0", "queues": 1, "queues-awake": 1, "turns": 10,
@@ -226,7 +239,9 @@ mod tests {
         let before = Look { at, report: report(1000, 0) };
         let after = Look { at: at + Duration::from_millis(500), report: report(2000, 250_000_000) };
         let shown = show(&before, &after);
-        for piece in ["data plane pid 2, running, empty network;", "50%", "2.00k", "1.02M", "no-peer 3"] {
+        for piece in
+            ["data plane pid 2, running, empty network;", "50%", "2.00k", "1.02M", "no-peer 3", " no "]
+        {
             assert!(shown.contains(piece), "{piece} not in\n{shown}");
         }
     }

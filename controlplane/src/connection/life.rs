@@ -130,6 +130,12 @@ impl Connection {
         &self.source
     }
 
+    /// Whether the data plane has a connection of it.
+    #[must_use]
+    pub(super) fn is_in_use(&self) -> bool {
+        matches!(self.state, State::InUse(..))
+    }
+
     /// The port is gone.
     pub(super) fn end(mut self, watch: &Watch) {
         self.leave_state(watch);

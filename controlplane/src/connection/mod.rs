@@ -221,6 +221,12 @@ impl Connections {
         self.all.values().filter_map(|connection| connection.change(now)).collect()
     }
 
+    /// Whether a port has a connection; none if it is a port that needs none.
+    #[must_use]
+    pub fn is_in_use(&self, port: u64) -> Option<bool> {
+        self.all.get(&port).map(Connection::is_in_use)
+    }
+
     /// What became of a change. Returns the name of the port, and what is to be told.
     pub fn settle(&mut self, port: u64, outcome: Outcome) -> Option<(String, Told)> {
         let connection = self.all.get_mut(&port)?;

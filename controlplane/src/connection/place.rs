@@ -41,8 +41,8 @@ fn inet_whereabouts(inet: &InetSocketAddress, is_server: bool) -> Result<Whereab
     let Ok(port) = inet.port.parse() else {
         return Ok(Whereabouts::Ask(question(inet, families, is_server)));
     };
-    let hosts = if inet.host.is_empty() {
-        unnamed(families, is_server)
+    let hosts = if inet.host.is_empty() && is_server {
+        unnamed(families)
     } else if let Ok(ip) = inet.host.parse() {
         vec![ip]
     } else {
@@ -80,14 +80,10 @@ fn families(inet: &InetSocketAddress) -> Result<Families, String> {
     }
 }
 
-/// Without a host, a server is reached at any address, by either family if it may; a client reaches this machine.
-fn unnamed(families: Families, is_server: bool) -> Vec<IpAddr> {
-    let (v4, v6) = if is_server {
-        (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED)
-    } else {
-        (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST)
-    };
-    [IpAddr::V6(v6), IpAddr::V4(v4)].into_iter().filter(|ip| families.take(*ip)).collect()
+/// Without a host, a server is reached at any address, by either family if it may.
+fn unnamed(families: Families) -> Vec<IpAddr> {
+    let any: [IpAddr; 2] = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
+    any.into_iter().filter(|ip| families.take(*ip)).collect()
 }
 
 fn question(inet: &InetSocketAddress, families: Families, is_passive: bool) -> Question {
@@ -145,7 +141,6 @@ mod test {
     fn numbers_need_nobody_to_be_asked() {
         assert_eq!(known(inet("127.0.0.1", "80"), false), [(at("127.0.0.1:80"), false)]);
         assert_eq!(known(inet("::1", "80"), true), [(at("[::1]:80"), false)]);
-        assert_eq!(known(inet("", "80"), false), [(at("[::1]:80"), false), (at("127.0.0.1:80"), false)]);
         assert_eq!(known(inet("", "80"), true), [(at("[::]:80"), true), (at("0.0.0.0:80"), false)]);
         let v4_only = InetSocketAddress { ipv6: Some(false), ..inet("", "80") };
         assert_eq!(known(v4_only, true), [(at("0.0.0.0:80"), false)]);
@@ -155,7 +150,7 @@ mod test {
 
     #[test]
     fn names_of_hosts_and_services_are_asked_for() {
-        for (host, service) in [("localhost", "80"), ("127.0.0.1", "http"), ("fe80::1%lo", "1")] {
+        for (host, service) in [("localhost", "80"), ("127.0.0.1", "http"), ("fe80::1%lo", "1"), ("", "1")] {
             let place = SocketAddress::Inet(inet(host, service));
             let Ok(Whereabouts::Ask(question)) = whereabouts(&place, false) else { panic!("{place:?}") };
             assert_eq!((&*question.host, &*question.service), (host, service));

@@ -200,16 +200,14 @@ fn place(endpoint: &Endpoint) -> String {
     if endpoint.server { format!("{place},server=on") } else { place }
 }
 
-/// The descriptor that an address means.
+/// The descriptor that an address means: a client's are named, and on the command line there are only numbers.
 fn given(text: &str, monitors: &mut Monitors, caller: Caller<'_>) -> Result<OwnedFd, String> {
-    match (names::meaning(text).map_err(|error| error.desc)?, caller) {
-        (Meaning::Name(name), Caller::Client(request)) => {
-            monitors.names(request.monitor).take(name).map_err(|error| error.desc)
-        }
-        (Meaning::Name(name), Caller::CommandLine) => {
-            Err(format!("File descriptor named '{name}' has not been found"))
-        }
-        (Meaning::Number(number), _) => names::duplicate(number)
+    if let Caller::Client(request) = caller {
+        return monitors.names(request.monitor).take(text).map_err(|error| error.desc);
+    }
+    match names::meaning(text).map_err(|error| error.desc)? {
+        Meaning::Name(name) => Err(format!("File descriptor named '{name}' has not been found")),
+        Meaning::Number(number) => names::duplicate(number)
             .map_err(|_not_open| format!("File descriptor '{number}' is not a socket")),
     }
 }

@@ -35,6 +35,7 @@ impl Server {
                 Some(None) => {}
             }
         }
+        properties.fault.clone().map_or(Ok(()), Err)?;
         self.add_nic(device.0.clone(), &properties, Origin::Device)
     }
 
@@ -77,8 +78,11 @@ impl Server {
 
     /// Asks a NIC to go.
     pub(super) fn device_del(&mut self, id: &str) -> Outcome {
-        let (port, _nic) =
-            naming::device(self.network.inventory(), id).ok_or_else(|| QmpError::device_not_found(id))?;
+        let device = naming::device(self.network.inventory(), id);
+        let (port, _nic) = device.ok_or_else(|| match naming::is_container(id) {
+            true => QmpError::generic(format!("{id} is not a hotpluggable device")),
+            false => QmpError::device_not_found(id),
+        })?;
         if self.leaving.has(port.number) {
             return Err(QmpError::generic(format!("Device {id} is already in the process of unplug")));
         }

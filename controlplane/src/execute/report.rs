@@ -95,6 +95,7 @@ impl Server {
             peer: peer.map(|peer| peer.id.clone()),
             hub: if let Role::HubPort(hub) = port.role { Some(hub) } else { None },
             link: port.link_is_up,
+            connected: self.connections.is_in_use(port.number),
             info: port.description.info.clone(),
             queues: count(port.queues.len()),
             workers,
@@ -139,6 +140,7 @@ fn dropped(counters: &[&QueueCounters]) -> DropReport {
         bad_header: of(DropReason::BadHeader),
         foreign: of(DropReason::Foreign),
         refused: of(DropReason::Refused),
+        not_ready: of(DropReason::NotReady),
         wrong_cookie: of(DropReason::WrongCookie),
     }
 }

@@ -33,7 +33,7 @@ impl Families {
 /// What is to be looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// A name or number; empty for any address of ours (a server) or for ourselves (a client).
+    /// A name or number; empty for any address of ours, if somebody wants to listen.
     pub host: String,
     /// A service or number; empty for none.
     pub service: String,
@@ -56,7 +56,8 @@ pub fn look_up(question: &Question) -> Result<Vec<SocketAddr>, String> {
     let (host, service) = (text(&question.host)?, text(&question.service)?);
     let hints = hints(question);
     let service = if question.service.is_empty() { std::ptr::null() } else { service.as_ptr() };
-    let host = if question.host.is_empty() { std::ptr::null() } else { host.as_ptr() };
+    let is_any = question.host.is_empty() && question.is_passive;
+    let host = if is_any { std::ptr::null() } else { host.as_ptr() };
     let mut list: *mut libc::addrinfo = std::ptr::null_mut();
     // SAFETY: texts that end with a zero byte, hints whose pointers are null, and a place for the result.
     let result = unsafe { libc::getaddrinfo(host, service, &raw const hints, &raw mut list) };

@@ -113,8 +113,12 @@ macro_rules! kinds {
 pub enum Driver {
     /// It is.
     Built,
-    /// Options are checked, and that is all.
+    /// Options are checked, and that is all: QEMU has it, and asks whether the name is free first.
     Missing,
+    /// The same, and what they name is opened: what is no such device is refused for that.
+    Opened,
+    /// Options are checked, and that is all; QEMU as it was recorded does not have it either, and says so first.
+    Foreign,
 }
 
 kinds! {
@@ -141,11 +145,11 @@ kinds! {
     /// A port of a hub.
     Hubport(hubport::Options) = "hubport", driver: Built;
     /// A netmap port.
-    Netmap(netmap::Options) = "netmap", driver: Missing;
+    Netmap(netmap::Options) = "netmap", driver: Foreign;
     /// A vhost-user back end.
     VhostUser(vhost_user::Options) = "vhost-user", driver: Missing;
     /// A vDPA device.
-    VhostVdpa(vhost_vdpa::Options) = "vhost-vdpa", driver: Missing;
+    VhostVdpa(vhost_vdpa::Options) = "vhost-vdpa", driver: Opened;
     /// A network interface by AF_XDP.
     AfXdp(af_xdp::Options) = "af-xdp", driver: Built;
     /// A network of guests and host.
@@ -169,13 +173,16 @@ impl NetdevAdd {
     /// All checks of `netdev_add` that need no system call, in QEMU's order.
     pub fn check(&self, around: &dyn Surroundings) -> Result<Checked, QmpError> {
         check_identifier("id", &self.id)?;
+        if self.netdev.driver() == Driver::Foreign {
+            return Err(not_compiled(self.kind()));
+        }
         if around.netdev(&self.id).is_some() {
             return Err(QmpError::duplicate_id(&self.id));
         }
         let checked = self.netdev.check(around)?;
         match self.netdev.driver() {
-            Driver::Built => Ok(checked),
-            Driver::Missing => Err(not_compiled(self.kind())),
+            Driver::Built | Driver::Opened => Ok(checked),
+            Driver::Missing | Driver::Foreign => Err(not_compiled(self.kind())),
         }
     }
 

@@ -7,7 +7,9 @@ use std::os::fd::OwnedFd;
 
 use framewire_shared::driver::DriverOptions;
 
-use super::{Checked, af_xdp, bridge, dgram, hubport, l2tpv3, not_compiled, socket, stream, tap, user, vde};
+use super::{
+    Checked, af_xdp, bridge, dgram, hubport, l2tpv3, not_compiled, socket, stream, tap, user, vde, vhost_vdpa,
+};
 use crate::connection::{Opened, Source};
 use crate::host::process::run_script;
 use crate::inventory::{Farewell, Role};
@@ -117,10 +119,11 @@ pub fn prepare(
         Checked::Vde(plug) => vde::prepare::prepare(&plug),
         Checked::L2tpv3(tunnel) => l2tpv3::prepare::prepare(&tunnel),
         Checked::User(network) => user::prepare::prepare(&network),
+        // There is no driver yet; what is no such device is refused for that.
+        Checked::VhostVdpa(vdpa) => vhost_vdpa::open(&vdpa, descriptors).and(Err(not_compiled(netdev.kind))),
         Checked::Nic(_)
         | Checked::Netmap(_)
         | Checked::VhostUser(_)
-        | Checked::VhostVdpa(_)
         | Checked::VmnetHost(_)
         | Checked::VmnetShared(_)
         | Checked::VmnetBridged(_) => Err(not_compiled(netdev.kind)),

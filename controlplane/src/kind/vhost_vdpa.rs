@@ -1,6 +1,10 @@
 //! `vhost-vdpa`: a device whose rings are virtio's and whose control is the kernel's.
 
+use std::os::fd::OwnedFd;
+
+use super::prepare::Descriptors;
 use super::{Kind, Surroundings};
+use crate::host::{vhost, words};
 use crate::qmp::answer::QmpError;
 use crate::qmp::qapi::define::object;
 
@@ -55,4 +59,23 @@ impl Kind for Options {
 
 fn refuse(text: &str) -> Result<Checked, QmpError> {
     Err(QmpError::generic(text))
+}
+
+/// Opens the device, and makes sure that it is one.
+pub(super) fn open(checked: &Checked, descriptors: &mut dyn Descriptors) -> Result<OwnedFd, QmpError> {
+    let device = match &checked.device {
+        Device::Path(path) => {
+            vhost::open(path).map_err(|errno| format!("Could not open '{path}': {}", words(errno)))
+        }
+        Device::Fd(fd) => descriptors
+            .take(fd)
+            .map_err(|error| format!("vhost-vdpa: unable to parse vhostfd: {}", error.desc)),
+    };
+    let device = device.map_err(QmpError::generic)?;
+    match vhost::features(&device) {
+        Ok(_features) => Ok(device),
+        Err(errno) => {
+            Err(QmpError::generic(format!("Fail to query features from vhost-vDPA device: {}", words(errno))))
+        }
+    }
 }

@@ -49,6 +49,13 @@ pub fn device<'a>(inventory: &'a Inventory, id: &str) -> Option<(&'a Port, &'a N
     nics(inventory).find(|(_port, nic)| nic.device_id.as_deref() == Some(id) || nic.path == id)
 }
 
+/// Whether QEMU's object tree has something there that is no device but holds some.
+#[must_use]
+pub fn is_container(path: &str) -> bool {
+    // Nothing is where `device_del` begins to look: among the devices with a name.
+    path.is_empty() || ["/machine", "/machine/peripheral", "/machine/peripheral-anon"].contains(&path)
+}
+
 #[cfg(test)]
 mod test {
     use super::*;

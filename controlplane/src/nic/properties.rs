@@ -60,6 +60,8 @@ pub struct Properties {
     pub mtu: Option<u16>,
     /// Where its front end attaches.
     pub socket: Wanted,
+    /// Why it cannot be made though each value is one of its kind. QEMU finds that out last, after the netdev.
+    pub fault: Option<QmpError>,
 }
 
 /// What a property is.
@@ -73,13 +75,17 @@ enum Property {
     OnOffAuto,
     /// A number up to this one, without a meaning here.
     Number(u64),
+    /// A number of 32 bits with a sign, without a meaning here.
+    Signed,
+    /// One that tells and cannot be told.
+    ReadOnly,
     /// A text without a meaning here.
     Text,
     /// One that means something.
     Own(fn(&mut Properties, &str, &str) -> Result<(), QmpError>),
 }
 
-use Property::{Feature, Number, OnOffAuto, Own, Switch, Text};
+use Property::{Feature, Number, OnOffAuto, Own, ReadOnly, Signed, Switch, Text};
 
 const U16: u64 = u16::MAX as u64;
 const U32: u64 = u32::MAX as u64;
@@ -153,8 +159,8 @@ const PROPERTIES: &[(&str, Property)] = &[
             Ok(())
         }),
     ),
-    ("rx_queue_size", Own(|_properties, name, value| ring(name, value, RX_RING_MAX, "."))),
-    ("tx_queue_size", Own(|_properties, name, value| ring(name, value, TX_RING_MAX, ""))),
+    ("rx_queue_size", Own(|properties, name, value| ring(properties, name, value, RX_RING_MAX, "."))),
+    ("tx_queue_size", Own(|properties, name, value| ring(properties, name, value, TX_RING_MAX, ""))),
     ("duplex", Own(duplex)),
     ("speed", Own(speed)),
     ("csum", Feature(feature::CSUM)),
@@ -202,7 +208,9 @@ const PROPERTIES: &[(&str, Property)] = &[
     ("use-started", Switch),
     ("use-disabled-flag", Switch),
     ("x-mtu-bypass-backend", Switch),
+    ("x-ats-page-aligned", Switch),
     ("x-disable-legacy-check", Switch),
+    ("x-disable-pcie", Switch),
     ("x-ignore-backend-features", Switch),
     ("x-pcie-deverr-init", Switch),
     ("x-pcie-extcap-init", Switch),
@@ -212,20 +220,24 @@ const PROPERTIES: &[(&str, Property)] = &[
     ("x-pcie-pm-init", Switch),
     ("x-pcie-pm-no-soft-reset", Switch),
     ("migrate-extra", Switch),
+    ("virtio-pci-bus-master-bug-migration", Switch),
     ("modern-pio-notify", Switch),
     ("vectors", Number(U32)),
     ("acpi-index", Number(U32)),
     ("romsize", Number(U32)),
     ("rombar", Number(U32)),
-    ("bootindex", Number(i32::MAX as u64)),
+    ("bootindex", Signed),
     ("rsc_interval", Number(U32)),
     ("x-txtimer", Number(U32)),
-    ("x-txburst", Number(i32::MAX as u64)),
+    ("x-txburst", Signed),
     ("romfile", Text),
     ("bus", Text),
-    ("addr", Text),
+    ("addr", Own(slot)),
     ("tx", Text),
     ("failover_pair_id", Text),
+    ("hotplugged", ReadOnly),
+    ("parent_bus", ReadOnly),
+    ("type", ReadOnly),
 ];
 
 impl Properties {
@@ -244,6 +256,7 @@ impl Properties {
             queues: None,
             mtu: None,
             socket: Wanted::default(),
+            fault: None,
         }
     }
 
@@ -252,13 +265,11 @@ impl Properties {
     /// # Errors
     /// The first that is wrong, in QEMU's words.
     pub fn read(arguments: &Map<String, Value>) -> Result<Self, QmpError> {
-        let mut properties = Properties::new(driver(arguments)?);
-        for (name, value) in arguments.iter().filter(|(name, _value)| *name != "driver") {
-            let value = text(name, value)?;
-            if name == "id" {
-                crate::kind::check_identifier("id", &value)?;
-                properties.id = Some(value);
-            } else {
+        let id = arguments.get("id").and_then(Value::as_str);
+        id.map_or(Ok(()), |id| crate::kind::check_identifier("id", id))?;
+        let mut properties = Properties { id: id.map(str::to_owned), ..Properties::new(driver(arguments)?) };
+        for (name, value) in arguments.iter().filter(|(name, _value)| !matches!(&***name, "driver" | "id")) {
+            if let Some(value) = text(value) {
                 properties.set(name, &value)?;
             }
         }
@@ -271,13 +282,23 @@ impl Properties {
         match known.ok_or_else(unknown)?.1 {
             Feature(mask) => self.offer(mask, switch(name, value)?),
             Switch => drop(switch(name, value)?),
-            OnOffAuto if value == "auto" => {}
-            OnOffAuto => drop(switch(name, value)?),
+            OnOffAuto if matches!(value, "on" | "off" | "auto") => {}
+            OnOffAuto => return Err(QmpError::not_accepted(name, value)),
             Number(max) => drop(number(name, value, max)?),
+            Signed => drop(signed(name, value)?),
+            ReadOnly => {
+                let whose = self.model.name();
+                return Err(QmpError::generic(format!("Property '{whose}.{name}' is not writable")));
+            }
             Text => {}
             Own(set) => set(self, name, value)?,
         }
         Ok(())
+    }
+
+    /// Notes the first reason why it cannot be made.
+    fn note(&mut self, fault: String) {
+        self.fault.get_or_insert_with(|| QmpError::generic(fault));
     }
 
     fn offer(&mut self, mask: u64, on: bool) {
@@ -298,7 +319,7 @@ impl Properties {
 /// If it is none of a NIC, or one that cannot be served.
 pub fn driver(arguments: &Map<String, Value>) -> Result<Model, QmpError> {
     let driver = arguments.get("driver").ok_or_else(|| QmpError::missing("driver"))?;
-    let driver = driver.as_str().ok_or_else(|| QmpError::invalid_type("driver", "string"))?;
+    let driver = &*text(driver).ok_or_else(|| QmpError::missing("driver"))?;
     let refused = || {
         if OTHER_MODELS.contains(&driver) {
             return QmpError::generic(format!(
@@ -310,13 +331,13 @@ pub fn driver(arguments: &Map<String, Value>) -> Result<Model, QmpError> {
     Model::find(driver).ok_or_else(refused)
 }
 
-/// A value as QEMU's options carry it.
-fn text(name: &str, value: &Value) -> Result<String, QmpError> {
+/// A value as QEMU's options carry it; what they cannot carry is not there.
+fn text(value: &Value) -> Option<String> {
     match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Bool(on) => Ok(if *on { "on" } else { "off" }.to_owned()),
-        Value::Number(number) => Ok(number.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => Err(QmpError::invalid_type(name, "string")),
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(on) => Some(if *on { "on" } else { "off" }.to_owned()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
@@ -332,6 +353,24 @@ fn number(name: &str, value: &str, max: u64) -> Result<u64, QmpError> {
     let number = whole_integer(value, Base::Prefixed).ok_or_else(|| QmpError::expects(name, "integer"))?;
     let kind = if max == U16 { "uint16_t" } else { "uint32_t" };
     u64::try_from(number).ok().filter(|number| *number <= max).ok_or_else(|| QmpError::expects(name, kind))
+}
+
+fn signed(name: &str, value: &str) -> Result<i32, QmpError> {
+    let number = whole_integer(value, Base::Prefixed).ok_or_else(|| QmpError::expects(name, "integer"))?;
+    i32::try_from(number).map_err(|_wide| QmpError::expects(name, "int32_t"))
+}
+
+/// A place on a bus, slot and perhaps function, which means nothing here but has to be one.
+fn slot(properties: &mut Properties, name: &str, value: &str) -> Result<(), QmpError> {
+    const SLOT_MAX: u8 = 31;
+    const FUNCTION_MAX: u8 = 7;
+    let number = |text: &str| u8::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok();
+    let (slot, function) = value.split_once('.').unwrap_or((value, "0"));
+    let is_place = number(slot).is_some_and(|slot| slot <= SLOT_MAX)
+        && number(function).is_some_and(|function| function <= FUNCTION_MAX);
+    let whose = properties.model.name();
+    let refused = || QmpError::generic(format!("Property '{whose}.{name}' doesn't take value '{value}'"));
+    is_place.then_some(()).ok_or_else(refused)
 }
 
 fn queues(properties: &mut Properties, name: &str, value: &str) -> Result<(), QmpError> {
@@ -355,30 +394,29 @@ fn socket_mode(properties: &mut Properties, name: &str, value: &str) -> Result<(
 /// As QEMU: a virtio device has 1024 rings, and one of a NIC's is for control.
 const PAIRS_MAX: u16 = 511;
 
-fn ring(name: &str, value: &str, max: u64, stop: &str) -> Result<(), QmpError> {
+fn ring(properties: &mut Properties, name: &str, value: &str, max: u64, stop: &str) -> Result<(), QmpError> {
     let size = number(name, value, U16)?;
-    if size.is_power_of_two() && (RING_MIN..=max).contains(&size) {
-        return Ok(());
+    if !size.is_power_of_two() || !(RING_MIN..=max).contains(&size) {
+        properties.note(format!(
+            "Invalid {name} (= {size}), must be a power of 2 between {RING_MIN} and {max}{stop}"
+        ));
     }
-    Err(QmpError::generic(format!(
-        "Invalid {name} (= {size}), must be a power of 2 between {RING_MIN} and {max}{stop}"
-    )))
+    Ok(())
 }
 
-fn duplex(_properties: &mut Properties, _name: &str, value: &str) -> Result<(), QmpError> {
-    if matches!(value, "half" | "full") {
-        return Ok(());
+fn duplex(properties: &mut Properties, _name: &str, value: &str) -> Result<(), QmpError> {
+    if !matches!(value, "half" | "full") {
+        properties.note("'duplex' must be 'half' or 'full'".to_owned());
     }
-    Err(QmpError::generic("'duplex' must be 'half' or 'full'"))
+    Ok(())
 }
 
-fn speed(_properties: &mut Properties, name: &str, value: &str) -> Result<(), QmpError> {
-    let speed = whole_integer(value, Base::Prefixed).ok_or_else(|| QmpError::expects(name, "integer"))?;
+fn speed(properties: &mut Properties, name: &str, value: &str) -> Result<(), QmpError> {
     // QEMU's "unknown" is -1.
-    if (-1..=i128::from(i32::MAX)).contains(&speed) {
-        return Ok(());
+    if signed(name, value)? < -1 {
+        properties.note("'speed' must be between 0 and INT_MAX".to_owned());
     }
-    Err(QmpError::generic("'speed' must be between 0 and INT_MAX"))
+    Ok(())
 }
 
 fn not_taken(name: &str, value: &str) -> QmpError {
@@ -412,7 +450,11 @@ mod test {
     use serde_json::json;
 
     fn read(arguments: &Value) -> Result<Properties, String> {
-        Properties::read(arguments.as_object().unwrap()).map_err(|error| error.desc)
+        let properties = Properties::read(arguments.as_object().unwrap()).map_err(|error| error.desc)?;
+        match properties.fault {
+            Some(fault) => Err(fault.desc),
+            None => Ok(properties),
+        }
     }
 
     #[test]
@@ -467,7 +509,10 @@ mod test {
             ("duplex", json!("none"), "'duplex' must be 'half' or 'full'"),
             ("speed", json!(-2), "'speed' must be between 0 and INT_MAX"),
             ("id", json!("0"), "Parameter 'id' expects an identifier"),
-            ("netdev", json!([]), "Invalid parameter type for 'netdev', expected: string"),
+            ("disable-legacy", json!("yes"), "Parameter 'disable-legacy' does not accept value 'yes'"),
+            ("bootindex", json!(1_u64 << 31), "Parameter 'bootindex' expects int32_t"),
+            ("addr", json!("20"), "Property 'virtio-net-pci.addr' doesn't take value '20'"),
+            ("hotplugged", json!(true), "Property 'virtio-net-pci.hotplugged' is not writable"),
             (
                 "queues",
                 json!(0),
@@ -487,6 +532,14 @@ mod test {
             read(&json!({ "driver": "nothing" })).unwrap_err(),
             "'nothing' is not a valid device model name"
         );
+        assert_eq!(read(&json!({ "driver": 5 })).unwrap_err(), "'5' is not a valid device model name");
         assert_eq!(read(&json!({})).unwrap_err(), "Parameter 'driver' is missing");
+    }
+
+    #[test]
+    fn what_options_cannot_carry_is_not_there() {
+        let properties =
+            read(&json!({ "driver": "virtio-net-pci", "id": 5, "netdev": [], "mq": null })).unwrap();
+        assert_eq!((properties.id, properties.netdev, properties.mq), (None, None, None));
     }
 }

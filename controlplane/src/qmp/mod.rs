@@ -13,6 +13,8 @@
 //! How a main loop uses it:
 //!
 //! ```no_run
+//! use std::os::fd::AsFd;
+//!
 //! use controlplane::qmp::command::Command;
 //! use controlplane::qmp::qapi::{Nothing, QapiType};
 //! use controlplane::qmp::{Monitors, Outcome, QmpError, Request, endpoint::Endpoint};
@@ -28,7 +30,10 @@
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let mut poll = mio::Poll::new()?;
 //!     let mut events = mio::Events::with_capacity(64);
-//!     let mut monitors = Monitors::open([Endpoint::parse("unix:/run/x.sock")?], mio::Token(16))?;
+//!     // Nobody interrupts this one.
+//!     let (interruption, _interrupts) = std::io::pipe()?;
+//!     let endpoint = Endpoint::parse("unix:/run/x.sock")?;
+//!     let mut monitors = Monitors::open([endpoint], mio::Token(16), interruption.as_fd())?;
 //!     monitors.register(poll.registry())?;
 //!     loop {
 //!         // A request a turn: whatever else the loop does is never kept waiting by clients.

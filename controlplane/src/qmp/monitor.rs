@@ -62,7 +62,11 @@ pub(super) struct Monitor {
 
 impl Monitor {
     /// Makes the socket. A monitor that connects has done so when this returns, unless it is to try again later.
-    pub(super) fn open(endpoint: Endpoint, tokens: [Token; 2]) -> Result<Self, Error> {
+    pub(super) fn open(
+        endpoint: Endpoint,
+        tokens: [Token; 2],
+        interruption: BorrowedFd<'_>,
+    ) -> Result<Self, Error> {
         let mut given = None;
         let source = match endpoint.address {
             Address::Inherited(number) => match inherit(number)? {
@@ -77,7 +81,7 @@ impl Monitor {
             }
             Address::Unix(_) | Address::Abstract { .. } | Address::Tcp { .. } => {
                 if endpoint.reconnect.is_zero() {
-                    given = Some(connect_now(&endpoint.address)?);
+                    given = Some(connect_now(&endpoint.address, interruption)?);
                 }
                 let again_at = given.is_none().then(Instant::now);
                 Source::Outward {
@@ -240,12 +244,16 @@ impl Monitor {
     }
 }
 
-/// Connects and waits for it, at the start.
-fn connect_now(address: &Address) -> Result<Stream, Error> {
+/// Connects and waits for it, at the start; a host that says nothing would be waited for for minutes.
+fn connect_now(address: &Address, interruption: BorrowedFd<'_>) -> Result<Stream, Error> {
     let attempt = Attempt::begin(address)?;
     let failed =
         |source| Error::Refused { doing: "Failed to connect to", what: format!("{address:?}"), source };
-    poll(&mut [PollFd::new(&attempt, PollFlags::OUT)], None).map_err(|error| failed(error.into()))?;
+    let mut polled = [PollFd::new(&attempt, PollFlags::OUT), PollFd::new(&interruption, PollFlags::IN)];
+    retry_on_intr(|| poll(&mut polled, None)).map_err(|error| failed(error.into()))?;
+    if polled[0].revents().is_empty() {
+        return Err(failed(std::io::ErrorKind::Interrupted.into()));
+    }
     attempt.finish().map_err(failed)
 }
 

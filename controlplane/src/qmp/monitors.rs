@@ -77,11 +77,15 @@ impl Monitors {
     /// Opens all of them. They use the tokens from `first_token` on, [`tokens`](Self::tokens) of them.
     ///
     /// # Errors
-    /// The first that cannot be opened; those before it are closed again.
-    pub fn open(endpoints: impl IntoIterator<Item = Endpoint>, first_token: Token) -> Result<Self, Error> {
+    /// The first that cannot be opened, or was not before `interruption` was readable; those before it are closed again.
+    pub fn open(
+        endpoints: impl IntoIterator<Item = Endpoint>,
+        first_token: Token,
+        interruption: BorrowedFd<'_>,
+    ) -> Result<Self, Error> {
         let open = |(i, endpoint)| {
             let token = first_token.0 + 2 * i;
-            Monitor::open(endpoint, [Token(token), Token(token + 1)])
+            Monitor::open(endpoint, [Token(token), Token(token + 1)], interruption)
         };
         let monitors = endpoints.into_iter().enumerate().map(open).collect::<Result<_, _>>()?;
         Ok(Self {

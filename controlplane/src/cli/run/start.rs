@@ -5,6 +5,7 @@
 //! adopted: that one carried frames before, and goes on.
 
 use std::collections::BTreeSet;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use framewire_shared::handover::Welcome;
@@ -37,12 +38,15 @@ use crate::serve::MONITORS;
 /// The other program's name; it lies beside this one.
 const DATA_PLANE: &str = "framewire-dataplane";
 
-/// Starts, or takes over, everything.
-pub(super) fn start(arguments: &Arguments) -> Result<(Server, RuntimeDir), Failure> {
+/// Starts, or takes over, everything. What waits for others on the way stops as soon as `interruption` is readable.
+pub(super) fn start(
+    arguments: &Arguments,
+    interruption: BorrowedFd<'_>,
+) -> Result<(Server, RuntimeDir), Failure> {
     let directory = RuntimeDir::lock(&arguments.runtime_dir).map_err(Failure::new)?;
     let (network, was_adopted) = network(arguments, &directory)?;
     let endpoints = arguments.monitors.iter().cloned().chain([own_monitor(&directory)]);
-    let monitors = match Monitors::open(endpoints, MONITORS) {
+    let monitors = match Monitors::open(endpoints, MONITORS, interruption) {
         Ok(monitors) => monitors,
         Err(error) => {
             if !was_adopted {

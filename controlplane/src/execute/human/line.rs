@@ -132,7 +132,7 @@ pub(super) fn read(line: &str) -> Result<Option<Asked>, String> {
         name = format!("info {what}");
     }
     let row = TABLE.iter().find(|row| row.name == name);
-    let row = row.ok_or_else(|| format!("unknown command: '{name}'\r\n"))?;
+    let row = row.ok_or_else(|| unknown(&name))?;
     let hint = |why: String| format!("{why}\r\nTry \"help {}\" for more information\r\n", row.name);
     let mut words = Vec::new();
     for sort in row.words {
@@ -147,7 +147,13 @@ pub(super) fn read(line: &str) -> Result<Option<Asked>, String> {
 /// What the commands are whose names begin so.
 pub(super) fn help(name: &str) -> String {
     let name = name.trim();
-    TABLE.iter().filter(|row| row.name.starts_with(name)).map(Row::describe).collect()
+    let rows = TABLE.iter().filter(|row| row.name.starts_with(name)).map(Row::describe);
+    let text: String = rows.collect();
+    if text.is_empty() { unknown(name) } else { text }
+}
+
+fn unknown(name: &str) -> String {
+    format!("unknown command: '{name}'\r\n")
 }
 
 /// The next word, as far as it is one of its sort; `{}` in an error stands for the command.
@@ -249,5 +255,6 @@ mod test {
     fn names_are_in_order_and_help_finds_them() {
         assert!(TABLE.is_sorted_by_key(|row| row.name));
         assert_eq!(help("info na"), "info name  -- show the name\r\n");
+        assert_eq!(help("bogus"), "unknown command: 'bogus'\r\n");
     }
 }

@@ -123,7 +123,11 @@ fn given(fd: &str, descriptors: &mut dyn Descriptors) -> Result<OwnedFd, QmpErro
         Ok(_other) => {
             return Err(QmpError::generic(format!("fd={fd} is not a datagram socket")));
         }
-        Err(_errno) => return Err(QmpError::generic("can't get socket option SO_TYPE")),
+        Err(_errno) => {
+            return Err(QmpError::generic(
+                "Unable to query local socket address: Socket operation on non-socket",
+            ));
+        }
     }
     rustix::io::ioctl_fionbio(&socket, true).map_err(|errno| failed(&format!("fd={fd}"), errno))?;
     Ok(socket)
@@ -187,7 +191,7 @@ mod test {
         let file = std::fs::File::open("/dev/null").unwrap();
         for (given, wanted) in [
             (OwnedFd::from(stream), "fd=x is not a datagram socket"),
-            (OwnedFd::from(file), "can't get socket option SO_TYPE"),
+            (OwnedFd::from(file), "Unable to query local socket address: Socket operation on non-socket"),
         ] {
             let refused = prepare(Checked::Fd("x".to_owned()), &mut One(Some(given))).unwrap_err();
             assert_eq!(refused.desc, wanted);

@@ -40,10 +40,7 @@ pub(in crate::kind) fn prepare(checked: &Checked) -> Result<Prepared, QmpError> 
     socket::enlarge_buffers(&socket);
     let options = options(checked, &socket, remote);
     let queue = PreparedQueue { options: DriverOptions::L2tpv3(options), descriptors: vec![socket] };
-    Ok(Prepared::netdev(
-        vec![queue],
-        format!("l2tpv3: connected to {remote}, session {:#x}", checked.send_session),
-    ))
+    Ok(Prepared::netdev(vec![queue], "l2tpv3: connected".to_owned()))
 }
 
 fn options(checked: &Checked, socket: &OwnedFd, remote: SocketAddr) -> L2tpv3Options {

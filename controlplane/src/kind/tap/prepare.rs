@@ -18,6 +18,9 @@ use crate::kind::bridge::prepare::by_helper;
 use crate::kind::prepare::{Descriptors, Prepared, PreparedQueue, say};
 use crate::qmp::answer::QmpError;
 
+/// The device that makes the kernel move a tap's frames.
+const VHOST_NET: &str = "/dev/vhost-net";
+
 /// Opens what a tap consists of.
 pub(in crate::kind) fn prepare(
     checked: Checked,
@@ -110,7 +113,7 @@ fn made(interface: Interface) -> Result<Opened, QmpError> {
         let wanted = Wanted { interface: Some(&interface), ..wanted };
         let next = tun::open(wanted).map_err(|refusal| {
             farewell.iter().for_each(say);
-            refused(refusal, name.as_deref())
+            refused(refusal, Some(&interface))
         })?;
         queues.push(next);
     }
@@ -158,7 +161,7 @@ fn configure(queue: &Queue, sndbuf: Option<i32>) -> Result<(), QmpError> {
 /// missing, as in QEMU; who only asks for it gets what QEMU should have done without it.
 fn settle_vhost(vhost: Option<Vhost>, descriptors: &mut dyn Descriptors) -> Result<(), QmpError> {
     let Some(Vhost { fds, is_forced }) = vhost else { return Ok(()) };
-    let checked = if fds.is_empty() { check_device() } else { check_given(&fds, descriptors) };
+    let checked = if fds.is_empty() { check_device() } else { check_given(&fds, descriptors)? };
     match checked {
         Err(error) if is_forced => Err(error),
         Err(error) => {
@@ -174,16 +177,26 @@ fn settle_vhost(vhost: Option<Vhost>, descriptors: &mut dyn Descriptors) -> Resu
 
 fn check_device() -> Result<(), QmpError> {
     let failed = |errno| QmpError::generic(format!("tap: open vhost char device failed: {}", words(errno)));
-    vhost::open().map(drop).map_err(failed)
+    vhost::open(VHOST_NET).map(drop).map_err(failed)
 }
 
-fn check_given(fds: &[String], descriptors: &mut dyn Descriptors) -> Result<(), QmpError> {
+/// Whether what was given could be used. A number that is not open is a fault whoever forces what.
+fn check_given(fds: &[String], descriptors: &mut dyn Descriptors) -> Result<Result<(), QmpError>, QmpError> {
+    let is_number = |fd: &String| fd.starts_with(|first: char| first.is_ascii_digit());
     // All of them are taken, whatever the first is: a name that stayed would hold its descriptor for ever.
-    let given: Vec<OwnedFd> = fds.iter().map(|fd| descriptors.take(fd)).collect::<Result<_, _>>()?;
-    if given.iter().all(vhost::is_vhost) {
-        return Ok(());
+    let given: Vec<_> = fds.iter().map(|fd| (is_number(fd), descriptors.take(fd))).collect();
+    let mut checked = Ok(());
+    for (is_number, descriptor) in given {
+        match descriptor {
+            Ok(descriptor) if vhost::features(&descriptor).is_ok() => {}
+            Ok(_other) => {
+                checked = checked.and(Err("vhost-net requested but could not be initialized".to_owned()));
+            }
+            Err(error) if is_number => return Err(error),
+            Err(error) => checked = checked.and(Err(error.desc)),
+        }
     }
-    Err(QmpError::generic("vhost-net requested but could not be initialized"))
+    Ok(checked.map_err(QmpError::generic))
 }
 
 fn prepared_queue(queue: Queue) -> PreparedQueue {

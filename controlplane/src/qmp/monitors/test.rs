@@ -1,4 +1,5 @@
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,6 +23,12 @@ struct Server {
 
 const FIRST_TOKEN: usize = 7;
 
+/// Opens monitors; nobody interrupts.
+fn open(endpoints: impl IntoIterator<Item = Endpoint>) -> Result<Monitors, Error> {
+    let (interruption, _interrupts) = io::pipe().unwrap();
+    Monitors::open(endpoints, Token(FIRST_TOKEN), interruption.as_fd())
+}
+
 impl Server {
     /// Unix monitors, so many.
     fn listening(count: usize) -> Self {
@@ -42,7 +49,7 @@ impl Server {
 
     fn at(endpoints: &[String]) -> Self {
         let endpoints = endpoints.iter().map(|text| Endpoint::parse(text).unwrap());
-        let mut monitors = Monitors::open(endpoints, Token(FIRST_TOKEN)).unwrap();
+        let mut monitors = open(endpoints).unwrap();
         let poll = mio::Poll::new().unwrap();
         monitors.register(poll.registry()).unwrap();
         Self { poll, monitors, paths: Vec::new(), kept: Vec::new(), keep: false, executed: Vec::new() }
@@ -299,12 +306,36 @@ fn the_last_replies_are_delivered_and_paths_removed_at_the_end() {
     assert!(!std::fs::exists(&paths[0]).unwrap());
 }
 
+/// A server that has as many clients waiting as it wants does not answer the next.
+#[test]
+fn a_start_that_waits_for_a_connection_can_be_interrupted() {
+    use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType};
+    let stream =
+        |flags| rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
+    let listener = stream(SocketFlags::empty());
+    rustix::net::bind(&listener, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let address: SocketAddrAny = rustix::net::getsockname(&listener).unwrap();
+    let port = std::net::SocketAddr::try_from(address).unwrap().port();
+    let clients: Vec<_> = (0..4).map(|_nth| stream(SocketFlags::NONBLOCK)).collect();
+    for client in &clients {
+        // Under way, or never.
+        let _ = rustix::net::connect(client, &std::net::SocketAddr::from(([127, 0, 0, 1], port)));
+    }
+    let (interruption, mut interrupts) = io::pipe().unwrap();
+    let endpoint = Endpoint::parse(&format!("tcp:127.0.0.1:{port},server=off")).unwrap();
+    let opening =
+        std::thread::spawn(move || Monitors::open([endpoint], Token(0), interruption.as_fd()).map(drop));
+    interrupts.write_all(b"x").unwrap();
+    assert!(opening.join().unwrap().unwrap_err().to_string().contains("interrupted"));
+}
+
 #[test]
 fn a_monitor_that_connects_does_so_again() {
     let path = std::env::temp_dir().join(format!("framewire-qmp-out-{}", process::id()));
     let path = path.to_str().unwrap();
     let connect = |reconnect| format!("unix:{path},server=off,reconnect={reconnect}");
-    let once = Monitors::open([Endpoint::parse(&connect(0)).unwrap()], Token(0));
+    let once = open([Endpoint::parse(&connect(0)).unwrap()]);
     assert!(once.is_err(), "nobody listens, and it would never try again");
     let mut server = Server::at(&[connect(1)]);
     server.settle();

@@ -102,6 +102,9 @@ object! {
         hub: Option<i32>,
         /// Whether its own link is up.
         link: bool,
+        /// Whether somebody is at the other end, if its connection comes and goes: the front end of a NIC, the peer of
+        /// a stream.
+        connected: Option<bool>,
         /// About its resources.
         info: String,
         /// How many queues it has.
@@ -144,6 +147,8 @@ object! {
         foreign: Option<u64>,
         /// The kernel refused to take the frame.
         refused: Option<u64>,
+        /// The guest's driver did not take frames.
+        not_ready as "not-ready": Option<u64>,
         /// A tunnel's cookie was wrong.
         wrong_cookie as "wrong-cookie": Option<u64>,
     }
