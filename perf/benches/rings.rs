@@ -8,7 +8,8 @@
 //! `cargo bench -p framewire-perf --bench rings [-- WORD...]`: only what has each word in its name (`alone`, `across`,
 //! `split`, `packed`, `in-order`, `64`, `1518`). Prints the best and the median of many short windows: rate, and
 //! time-stamp cycles of the data plane's thread a frame (which, across, include waiting where the guests are slower).
-//! A window in which the guests' side ran and no frame moved is a stall, and fails the bench.
+//! `-- instructions` counts instead of measuring, under valgrind: a number that no neighbour moves, with a limit for each
+//! ring that fails the bench. A window in which the guests' side ran and no frame moved is a stall, and fails the bench.
 
 #![expect(clippy::print_stdout, reason = "a report")]
 
@@ -31,6 +32,9 @@ use framewire_dataplane::wire::{End, Outcome, Slab, Wires};
 use framewire_shared::counters::DropReason;
 use framewire_shared::region::{Config, Mapping, Status};
 use framewire_tests::guest::{Cycle, GuestMemory, Ring, Shape};
+
+#[path = "rings/instructions.rs"]
+mod instructions;
 
 const WINDOW: Duration = Duration::from_millis(20);
 const WINDOWS: usize = 50;
@@ -114,6 +118,8 @@ impl Cable {
         Self { wires, ends, indices, turn, burst: Burst::default() }
     }
 
+    /// Not inline: its name is how valgrind finds it.
+    #[inline(never)]
     fn carry(&mut self) {
         for index in self.indices {
             let outcome = self.wires.carry(index, &mut self.ends, &mut self.burst, &mut self.turn);
@@ -247,19 +253,32 @@ fn measure_across(shape: Shape, frame_bytes: usize) -> Vec<Window> {
     windows
 }
 
+/// Every ring and length that is measured, by name.
+fn cases() -> impl Iterator<Item = (String, Shape, usize)> {
+    let rings = [(false, false), (false, true), (true, false), (true, true)];
+    [64, 1518].into_iter().flat_map(move |frame_bytes| {
+        rings.into_iter().map(move |(packed, in_order)| {
+            let ring = if packed { "packed" } else { "split" };
+            let order = if in_order { " in-order" } else { "" };
+            let shape = Shape { packed, size: 256, event_index: false, in_order, indirect: true };
+            (format!("{ring}{order} {frame_bytes}"), shape, frame_bytes)
+        })
+    })
+}
+
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let is_wanted = |name: &str| words.iter().all(|word| name.split(' ').any(|part| part == word));
+    match words.first().map(String::as_str) {
+        Some("instructions") => return instructions::report(),
+        Some("counted") => return instructions::counted(&words[1..].join(" ")),
+        _ => {}
+    }
     println!("{:26} {:>16} {:>18}", "ring", "Mpps best/median", "cycles best/median");
     for way in ["alone", "across"] {
-        for frame_bytes in [64, 1518] {
-            for (packed, in_order) in [(false, false), (false, true), (true, false), (true, true)] {
-                let ring = if packed { "packed" } else { "split" };
-                let order = if in_order { " in-order" } else { "" };
-                let name = format!("{way} {ring}{order} {frame_bytes}");
-                if !words.iter().all(|word| name.split(' ').any(|part| part == word)) {
-                    continue;
-                }
-                let shape = Shape { packed, size: 256, event_index: false, in_order, indirect: true };
+        for (name, shape, frame_bytes) in cases() {
+            let name = format!("{way} {name}");
+            if is_wanted(&name) {
                 let measure = if way == "alone" { measure_alone } else { measure_across };
                 report(&name, measure(shape, frame_bytes));
             }
