@@ -149,9 +149,9 @@ impl Burst {
     #[inline]
     pub fn push_plain(&mut self, frames: impl Iterator<Item = Segment>) -> usize {
         let (first, mut count) = (self.segments.len(), 0);
-        let room = self.limit.saturating_sub(self.len);
-        let places = self.frames[self.len..].iter_mut().zip(self.segments.free());
-        for ((frame, place), segment) in places.take(room).zip(frames) {
+        let room = self.room();
+        let places = self.frames[self.len..][..room].iter_mut().zip(self.segments.free());
+        for ((frame, place), segment) in places.zip(frames) {
             *place = segment;
             // No segment of a frame is longer than `FRAME_BYTES_MAX`.
             let (first, len) = (small(first + count), u32::try_from(segment.len()).unwrap_or(u32::MAX));

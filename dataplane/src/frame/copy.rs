@@ -23,6 +23,18 @@ pub fn copy(from: &Segment, to: &Segment, len: usize) {
     unsafe { copy_bytes(from, to, len) };
 }
 
+/// Copies all of `from` into `to`, behind its first `skip` bytes.
+///
+/// # Panics
+/// If it does not fit.
+#[inline]
+pub fn copy_behind(from: &Segment, to: &Segment, skip: usize) {
+    assert!(skip <= to.len() && from.len() <= to.len() - skip, "copying past a segment");
+    let (len, from, to) = (from.len(), from.base().cast_const(), to.base().wrapping_add(skip));
+    // SAFETY: both segments have `len` bytes from there on, as just checked, for which their makers vouched.
+    unsafe { copy_bytes(from, to, len) };
+}
+
 /// Copies the bytes of `from`, one segment after another, over those at `to`; as many as both have. Returns how
 /// many.
 pub fn gather(from: &[Segment], mut to: Cursor<'_>) -> usize {

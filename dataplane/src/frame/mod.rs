@@ -16,7 +16,7 @@ mod segmenter;
 mod strip;
 
 pub use burst::{Burst, Frame, SEGMENTS_MAX};
-pub use copy::{copy, gather};
+pub use copy::{copy, copy_behind, gather};
 pub use cursor::Cursor;
 pub use lowering::{Batch, Progress, lower};
 pub use offload::Offload;

@@ -44,6 +44,15 @@ impl<const ALIGN: usize> Area<ALIGN> {
         self.base.wrapping_add(at).cast()
     }
 
+    /// The place of the first of two words from `index` on.
+    #[inline]
+    fn two_words<T>(&self, index: usize) -> *mut T {
+        const { assert!(align_of::<T>() <= ALIGN && size_of::<T>() == align_of::<T>()) };
+        let at = index * size_of::<T>();
+        assert!(at + 2 * size_of::<T>() <= self.len, "a ring is as long as its area");
+        self.base.wrapping_add(at).cast()
+    }
+
     #[inline]
     fn word16(&self, index: usize) -> &AtomicU16 {
         // SAFETY: within the area, which `_memory` keeps mapped, and aligned since the area is.
@@ -113,6 +122,29 @@ impl<const ALIGN: usize> Area<ALIGN> {
     #[must_use]
     pub fn acquire64(&self, index: usize) -> u64 {
         self.word64(index).load(Ordering::Acquire)
+    }
+
+    /// Two words of 64 bits, the `index`th and the next: the next one first, and with it whatever the guest wrote before
+    /// it wrote that.
+    #[inline]
+    #[must_use]
+    pub fn acquire_two64(&self, index: usize) -> [u64; 2] {
+        let at: *mut u64 = self.two_words(index);
+        // SAFETY: as in `word16`; `two_words` has checked both.
+        let second = unsafe { AtomicU64::from_ptr(at.wrapping_add(1)) }.load(Ordering::Acquire);
+        // SAFETY: as above.
+        let first = unsafe { AtomicU64::from_ptr(at) }.load(Ordering::Relaxed);
+        [first, second]
+    }
+
+    /// Stores two words of 32 bits, the `index`th and the next.
+    #[inline]
+    pub fn store_two32(&self, index: usize, values: [u32; 2]) {
+        let at: *mut u32 = self.two_words(index);
+        for (step, value) in values.into_iter().enumerate() {
+            // SAFETY: as in `word16`; `two_words` has checked both.
+            unsafe { AtomicU32::from_ptr(at.wrapping_add(step)) }.store(value, Ordering::Relaxed);
+        }
     }
 
     /// Stores the `index`th word of 64 bits.

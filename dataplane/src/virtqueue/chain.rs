@@ -258,7 +258,8 @@ impl Builder<'_> {
             Direction::Write => (WRITE, true),
         };
         let (first, mut count) = (segments.len(), 0);
-        for (chain, place) in list[*len..].iter_mut().zip(segments.free()).take(limit) {
+        let limit = limit.min(list.len() - *len);
+        for (chain, place) in list[*len..][..limit].iter_mut().zip(segments.free()) {
             let (id, descriptor) = read(count)?;
             let Descriptor { address, len: bytes, flags, .. } = descriptor;
             let is_plain = flags & (NEXT | WRITE | INDIRECT) == plain && bytes > 0;

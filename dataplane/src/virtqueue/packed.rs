@@ -191,10 +191,8 @@ impl Packed {
     /// The descriptor here, if the guest has made it available.
     #[inline]
     fn descriptor(&self, place: Place) -> Option<Descriptor> {
-        let at = 2 * usize::from(place.index);
         // Acquire: the other half was written before the flags.
-        let upper = self.descriptors.acquire64(at + 1);
-        let descriptor = Descriptor::packed([self.descriptors.load64(at), upper]);
+        let descriptor = Descriptor::packed(self.descriptors.acquire_two64(2 * usize::from(place.index)));
         (descriptor.flags & (AVAILABLE | USED) == place.available()).then_some(descriptor)
     }
 

@@ -124,8 +124,7 @@ impl Split {
 
     #[inline]
     fn descriptor(&self, index: u16) -> Descriptor {
-        let at = 2 * usize::from(index);
-        Descriptor::split([self.descriptors.load64(at), self.descriptors.load64(at + 1)])
+        Descriptor::split(self.descriptors.acquire_two64(2 * usize::from(index)))
     }
 
     /// A chain of any number of descriptors. Ends: each adds to what the builder has counted, and it stops counting.
@@ -173,8 +172,7 @@ impl Split {
         let mut at = self.used;
         for chain in entries {
             let place = DEVICE_USED + 2 * self.place(at);
-            self.device.store32(place, u32::from(chain.id));
-            self.device.store32(place + 1, chain.written);
+            self.device.store_two32(place, [chain.id.into(), chain.written]);
             at = at.wrapping_add(1);
         }
         let old = self.used;

@@ -1,6 +1,6 @@
 //! Frames on their way into the buffers that a guest offers.
 
-use crate::frame::{Burst, Cursor, Frame, Offload, Segment, copy, gather};
+use crate::frame::{Burst, Cursor, Frame, Offload, Segment, copy, copy_behind, gather};
 use crate::virtqueue::header::{self, Header};
 use crate::virtqueue::{CHAINS_MAX, Chains};
 
@@ -71,7 +71,7 @@ impl Filling<'_> {
                 break;
             }
             let at = header::put_plain(&to, header_bytes);
-            copy(&frame, &to.part(at, frame.len()), frame.len());
+            copy_behind(&frame, &to, at);
             chain.written = small(bytes);
             filled.bytes += frame.len() as u64;
             self.used += 1;
