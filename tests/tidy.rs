@@ -57,6 +57,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("tests/conformance/allocations.rs", "a counting allocator"),
     ("tests/harness/denied.rs", "works between fork and exec"),
     ("perf/src/calls.rs", "socket options and unshare, which rustix does not wrap safely"),
+    ("perf/src/bpf.rs", "system calls of bpf"),
     ("perf/tests/allocations.rs", "is an allocator"),
     ("perf/src/mmsg.rs", "sendmmsg and recvmmsg"),
     ("perf/benches/rings.rs", "reads the time stamp counter"),

@@ -17,12 +17,12 @@ framewire-perf: figures of Framewire, beside QEMU's on the same work
 
   framewire-perf compare [CASE...]   measure cases (all of them if none is named), as root
       CASE is KIND, KIND:SIZE, KIND:SIZE:gso, KIND:rtt, KIND:wake, KIND:add, KIND:commands, KIND:reconfigure, KIND:kill,
-      tap:tcp, tap:tcp:free, multiqueue or idle; KIND is tap, dgram-inet, dgram-unix, stream or socket
+      tap:tcp, tap:tcp:free, multiqueue, idle or af-xdp[:receive|:transmit|:forward|:redirect]; KIND is tap, dgram-inet, dgram-unix, stream or socket
       --check              end with 1 if a floor is missed
       --lines FILE         write JSON lines to FILE
       --starts N           process starts of each device (5)
       --seconds S          how long each is measured (2)
-      --only DEVICE        qemu or framewire
+      --only DEVICE        qemu, testpmd, kernel or framewire
       --qemu PATH          (qemu-system-x86_64)
       --framewire PATH     (beside this program)
       --device-cpus LIST   processors of the device (0)
@@ -122,7 +122,7 @@ fn parse_compare(mut parser: lexopt::Parser) -> Result<Option<Options>> {
         effort: Effort {
             starts: 5,
             duration: Duration::from_secs(2),
-            products: vec![Product::Qemu, Product::Framewire],
+            products: vec![Product::Qemu, Product::Testpmd, Product::Kernel, Product::Framewire],
         },
         bench: Bench {
             qemu: "qemu-system-x86_64".into(),
@@ -208,6 +208,8 @@ fn address(parser: &mut lexopt::Parser) -> Result<Address> {
 fn product(parser: &mut lexopt::Parser) -> Result<Product> {
     match &*parser.value()?.to_string_lossy() {
         "qemu" => Ok(Product::Qemu),
+        "testpmd" => Ok(Product::Testpmd),
+        "kernel" => Ok(Product::Kernel),
         "framewire" => Ok(Product::Framewire),
         other => Err(Error::Usage(format!("'{other}' is no device"))),
     }

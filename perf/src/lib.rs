@@ -3,6 +3,7 @@
 //! [`frame`] and [`tally`] say what a test frame is and what became of it; [`endpoint`] are the ways into a device;
 //! [`load`] drives it; [`device`] starts one; [`compare`] puts two side by side. README.md tells how a number is made.
 
+mod bpf;
 mod calls;
 pub mod compare;
 pub mod device;

@@ -89,7 +89,7 @@ fn compare_all(options: &CompareOptions, folder: &Path) -> Result<ExitCode> {
 /// What each device says it is.
 fn versions(bench: &Bench, products: &[Product]) -> Result<Vec<(Product, Value)>> {
     let mut versions = Vec::new();
-    for product in products {
+    for product in products.iter().filter(|product| product.has_monitor()) {
         let mut device = Device::start(bench, *product, &bench.fresh_folder()?, &[], &[])?;
         versions.push((*product, device.qmp().version().clone()));
     }

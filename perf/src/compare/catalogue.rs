@@ -1,5 +1,6 @@
 //! All cases, and the words that select them.
 
+use super::af_xdp::AfXdp;
 use super::case::Case;
 use super::commands::Commands;
 use super::idle::Idle;
@@ -39,7 +40,7 @@ const DEFAULT: &[&str] = &[
 ];
 
 /// The cases that `words` select, in their order: `KIND`, `KIND:SIZE`, `KIND:SIZE:gso`, `KIND:rtt`, `KIND:wake`,
-/// `KIND:add`, `KIND:commands`, `KIND:reconfigure`, `KIND:kill`, `tap:tcp`, `tap:tcp:work`, `tap:tcp:free`, `multiqueue`, `idle`. A kind alone stands for its rates at 64 and
+/// `KIND:add`, `KIND:commands`, `KIND:reconfigure`, `KIND:kill`, `tap:tcp`, `tap:tcp:work`, `tap:tcp:free`, `multiqueue`, `idle`, `af-xdp[:receive|:transmit|:forward|:redirect]`. A kind alone stands for its rates at 64 and
 /// 1500 bytes and its round trip.
 ///
 /// # Errors
@@ -65,6 +66,9 @@ fn selected(word: &str) -> Result<Vec<Box<dyn Case>>> {
         "tap:tcp:free" => return Ok(vec![Box::new(Tcp::Free)]),
         _ => {}
     }
+    if let Some(rest) = word.strip_prefix("af-xdp") {
+        return af_xdp(rest).ok_or_else(unknown);
+    }
     let parts: Vec<&str> = word.split(':').collect();
     let kind = KINDS.into_iter().find(|kind| kind.name() == parts[0]).ok_or_else(unknown)?;
     Ok(match parts[1..] {
@@ -82,6 +86,13 @@ fn selected(word: &str) -> Result<Vec<Box<dyn Case>>> {
         [size, "rtt"] if sized(size)? == 64 => vec![Box::new(RoundTrip { kind })],
         _ => return Err(unknown()),
     })
+}
+
+/// `af-xdp` alone stands for all of its cases.
+fn af_xdp(rest: &str) -> Option<Vec<Box<dyn Case>>> {
+    let is_meant = |case: &AfXdp| rest.is_empty() || rest.strip_prefix(':') == Some(case.word());
+    let cases = AfXdp::ALL.into_iter().filter(is_meant).map(|case| Box::new(case) as Box<dyn Case>);
+    Some(cases.collect::<Vec<_>>()).filter(|cases| !cases.is_empty())
 }
 
 fn whole_kind(kind: Kind) -> Vec<Box<dyn Case>> {
@@ -118,6 +129,8 @@ mod test {
         assert_eq!(names(&["tap"]), ["tap:64", "tap:1500", "tap:64:rtt"]);
         assert_eq!(names(&["dgram-inet"]).len(), 5);
         assert_eq!(names(&["l2tpv3"])[2], "l2tpv3:64:gso");
+        assert_eq!(names(&["af-xdp"]).len(), 4);
+        assert_eq!(names(&["af-xdp:forward"]), ["af-xdp:forward"]);
     }
 
     #[test]
@@ -129,7 +142,17 @@ mod test {
 
     #[test]
     fn words_that_select_nothing_are_refused() {
-        for word in ["", "tip", "tap:gso", "tap:64:gso", "dgram-inet:64:gso:x", "tap:10", "tap:100000"] {
+        for word in [
+            "",
+            "tip",
+            "af-xdp:",
+            "af-xdpx",
+            "tap:gso",
+            "tap:64:gso",
+            "dgram-inet:64:gso:x",
+            "tap:10",
+            "tap:100000",
+        ] {
             assert!(matches!(cases(&[word.to_owned()]), Err(Error::Usage(_))), "{word}");
         }
     }

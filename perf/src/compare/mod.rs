@@ -4,6 +4,7 @@
 //! minutes ago. Devices take turns start by start, because what a process gets (memory, a quiet neighbour) varies
 //! between starts more than within one. Best is compared with best: the machine can only make a device slower.
 
+mod af_xdp;
 pub mod case;
 pub mod catalogue;
 mod commands;
@@ -82,18 +83,24 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Framewire's best to QEMU's best.
+    /// Whom Framewire is compared with.
+    pub fn peer(&self) -> Option<(Product, &Side)> {
+        let mut peers = self.sides.iter().filter(|(product, _side)| **product != Product::Framewire);
+        peers.next().map(|(product, side)| (*product, side))
+    }
+
+    /// Framewire's best to the peer's best.
     pub fn ratio(&self) -> Option<f64> {
-        let best = |product| self.sides.get(&product)?.best(self.unit.better);
+        let best = |side: &Side| side.best(self.unit.better);
         // Nothing is infinitely better than nothing.
-        let theirs = best(Product::Qemu).filter(|theirs| *theirs > 0.0)?;
-        Some(best(Product::Framewire)? / theirs)
+        let theirs = best(self.peer()?.1).filter(|theirs| *theirs > 0.0)?;
+        Some(best(self.sides.get(&Product::Framewire)?)? / theirs)
     }
 
     /// The smallest and the largest ratio of starts that followed each other.
     pub fn ratio_spread(&self) -> Option<(f64, f64)> {
         let ours = &self.sides.get(&Product::Framewire)?.figures;
-        let theirs = &self.sides.get(&Product::Qemu)?.figures;
+        let theirs = &self.peer()?.1.figures;
         let ratios = ours.iter().zip(theirs).map(|(ours, theirs)| ours.best / theirs.best);
         ratios.fold(None, |spread, ratio| {
             let (least, most) = spread.unwrap_or((ratio, ratio));

@@ -1,5 +1,6 @@
 //! What is measured: QEMU's own hub, or Framewire, started with the same `-netdev` words.
 
+pub mod others;
 mod qmp;
 pub mod wiring;
 
@@ -19,6 +20,10 @@ use crate::host::{processes, schedule};
 pub enum Product {
     /// QEMU without a machine, joining its netdevs through a hub.
     Qemu,
+    /// DPDK's forwarding program.
+    Testpmd,
+    /// No program at all: the kernel forwards.
+    Kernel,
     /// This project.
     Framewire,
 }
@@ -28,7 +33,17 @@ impl Product {
     pub fn name(self) -> &'static str {
         match self {
             Product::Qemu => "qemu",
+            Product::Testpmd => "testpmd",
+            Product::Kernel => "kernel",
             Product::Framewire => "framewire",
+        }
+    }
+
+    /// Whether it can be talked to by QMP.
+    pub fn has_monitor(self) -> bool {
+        match self {
+            Product::Qemu | Product::Framewire => true,
+            Product::Testpmd | Product::Kernel => false,
         }
     }
 }
@@ -74,7 +89,7 @@ impl Device {
     /// Starts `product` with these netdevs, and waits until it answers. `folder` is fresh.
     ///
     /// # Errors
-    /// If it ends, or does not answer within ten seconds.
+    /// If it has no monitor, or ends, or does not answer within ten seconds.
     pub fn start(
         bench: &Bench,
         product: Product,
@@ -83,13 +98,12 @@ impl Device {
         extra: &[&str],
     ) -> Result<Device> {
         let socket = folder.join("qmp");
-        let mut argv = match product {
-            Product::Qemu => qemu_words(bench, &socket),
-            Product::Framewire => framewire_words(bench, &socket, folder),
-        };
-        let flag = match product {
-            Product::Qemu => "-netdev",
-            Product::Framewire => "--netdev",
+        let (mut argv, flag) = match product {
+            Product::Qemu => (qemu_words(bench, &socket), "-netdev"),
+            Product::Framewire => (framewire_words(bench, &socket, folder), "--netdev"),
+            Product::Testpmd | Product::Kernel => {
+                return Err(Error::Usage(format!("{} has no monitor", product.name())));
+            }
         };
         argv.extend(netdevs.iter().flat_map(|netdev| [OsString::from(flag), netdev.into()]));
         argv.extend(extra.iter().map(OsString::from));
@@ -131,7 +145,7 @@ impl Device {
     /// Nanoseconds that its workers have spun without work so far, if it says so: QEMU never spins.
     pub fn spun(&mut self) -> Option<Duration> {
         match self.product {
-            Product::Qemu => Some(Duration::ZERO),
+            Product::Qemu | Product::Testpmd | Product::Kernel => Some(Duration::ZERO),
             Product::Framewire => self.qmp.spun(),
         }
     }
@@ -139,7 +153,7 @@ impl Device {
     /// The mean size of the frames that it has received so far: only Framewire tells.
     pub fn mean_frame_bytes(&mut self) -> Option<u64> {
         match self.product {
-            Product::Qemu => None,
+            Product::Qemu | Product::Testpmd | Product::Kernel => None,
             Product::Framewire => self.qmp.received().and_then(|(frames, bytes)| bytes.checked_div(frames)),
         }
     }
@@ -147,7 +161,7 @@ impl Device {
     /// What it says it has dropped, by port and reason: only Framewire does.
     pub fn drops(&mut self) -> Option<serde_json::Value> {
         match self.product {
-            Product::Qemu => None,
+            Product::Qemu | Product::Testpmd | Product::Kernel => None,
             Product::Framewire => self.qmp.drops(),
         }
     }

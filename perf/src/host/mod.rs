@@ -5,4 +5,5 @@ pub mod launch;
 pub mod processes;
 pub mod sandbox;
 pub mod schedule;
+pub mod veth;
 pub mod wake;

@@ -2,6 +2,7 @@
 
 mod expiry;
 mod gaps;
+pub mod live;
 pub mod one_way;
 pub mod reflect;
 pub mod round_trip;

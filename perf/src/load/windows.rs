@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::host::schedule::{Snapshot, Stolen};
 
-const LENGTH: Duration = Duration::from_millis(250);
+pub(super) const LENGTH: Duration = Duration::from_millis(250);
 /// A window is clean if every watched thread waited for less than this share of it, and the host took less of any
 /// processor.
 const WAITED_SHARE_MAX: f64 = 0.03;

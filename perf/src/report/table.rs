@@ -9,7 +9,7 @@ use crate::device::Product;
 const HEADS: [&str; 8] = [
     "case",
     "unit",
-    "QEMU best (median)",
+    "peer best (median)",
     "Framewire best (median)",
     "ratio (spread)",
     "floor",
@@ -41,15 +41,18 @@ pub fn table(comparisons: &[Comparison]) -> String {
 
 fn row(comparison: &Comparison) -> [String; 8] {
     let better = comparison.unit.better;
-    let side = |product| comparison.sides.get(&product);
-    let number = |product| side(product).map_or_else(|| "-".to_owned(), |side| numbers(side, better));
-    let limits =
-        [Product::Qemu, Product::Framewire].map(|product| side(product).map(|side| side.limit(better)));
+    let (peer, ours) = (comparison.peer(), comparison.sides.get(&Product::Framewire));
+    let theirs = peer.map(|(_product, side)| side);
+    let number = |side: Option<&Side>| side.map_or_else(|| "-".to_owned(), |side| numbers(side, better));
+    // QEMU is the peer of most, and not named each time.
+    let name = peer.map(|(product, _side)| product).filter(|product| *product != Product::Qemu);
+    let name = name.map_or_else(String::new, |product| format!("{} ", product.name()));
+    let limits = [theirs, ours].map(|side| side.map(|side| side.limit(better)));
     [
         comparison.name.clone(),
         comparison.unit.name.to_owned(),
-        number(Product::Qemu),
-        number(Product::Framewire),
+        name + &number(theirs),
+        number(ours),
         ratio(comparison, limits[1]),
         comparison.floor.to_string(),
         verdict(comparison).to_owned(),

@@ -1,0 +1,68 @@
+//! Peers that have no monitor: DPDK's testpmd, and the kernel alone.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::Bench;
+use crate::bpf;
+use crate::error::{Doing as _, Error, Result};
+use crate::host::launch::{Launch, Network, Running};
+use crate::host::veth::index_of;
+
+/// What testpmd does with frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    /// From each interface to the other.
+    Forward,
+    /// Takes and discards.
+    Receive,
+    /// Makes and sends.
+    Transmit,
+}
+
+/// Starts testpmd on these interfaces, and waits until it has begun. Its driver leaves the kernel's part of the work
+/// where it is: asked to poll for it (`busy_budget`), it was slower.
+///
+/// # Errors
+/// If it is not installed, or ends, or does not begin.
+pub fn testpmd(bench: &Bench, folder: &Path, errand: Errand, interfaces: &[&str]) -> Result<Running> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let cpu = bench.device_cpus.first().copied().unwrap_or_default();
+    let mode = match errand {
+        Errand::Forward => "io",
+        Errand::Receive => "rxonly",
+        Errand::Transmit => "txonly",
+    };
+    let mut words = format!("dpdk-testpmd --lcores 0@{cpu},1@{cpu} --no-pci --no-shconf --no-huge -m 256");
+    for (number, interface) in interfaces.iter().enumerate() {
+        words.push_str(&format!(" --vdev net_af_xdp{number},iface={interface},busy_budget=0"));
+    }
+    words.push_str(
+        " -- --no-lsc-interrupt --total-num-mbufs=16384 --txpkts=64 --auto-start --stats-period=3600",
+    );
+    words.push_str(&format!(" --forward-mode={mode}"));
+    let argv = words.split(' ').map(OsString::from).collect();
+    let cpus = bench.device_cpus.clone();
+    let mut running = Launch { argv, cpus, network: Network::Shared, log: folder.join("log") }.start()?;
+    let deadline = Instant::now() + PATIENCE;
+    while !running.said().contains("packet forwarding") {
+        running.check()?;
+        if Instant::now() > deadline {
+            let reason = format!("does not begin; it said: {}", running.said());
+            return Err(Error::Program { program: "dpdk-testpmd".into(), reason });
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(running)
+}
+
+/// Has the kernel send what comes in at one interface out of another, as long as this is held.
+///
+/// # Errors
+/// If it takes no such program.
+pub fn redirect(from: &str, to: &str) -> Result<OwnedFd> {
+    let program = bpf::redirect_to(index_of(to)?).doing("loading an XDP program")?;
+    bpf::attach(program.as_fd(), index_of(from)?).doing(format!("attaching it to {from}"))
+}
