@@ -4,6 +4,7 @@
 //! the bytes: so the far ends compute theirs.
 
 mod life;
+mod queues;
 mod steering;
 
 use std::time::Duration;

@@ -118,6 +118,7 @@ fn show(before: &Look, after: &Look) -> String {
         heading(&after.report),
         columns(&workers(&before.report, &after.report, seconds)),
         columns(&ports(&before.report, &after.report, seconds)),
+        warnings(&after.report),
     ]
     .join("\n")
 }
@@ -213,6 +214,13 @@ fn ports(before: &Value, after: &Value, seconds: f64) -> Vec<Vec<String>> {
     rows
 }
 
+fn warnings(report: &Value) -> String {
+    let ports = list(report, "ports");
+    let warnings =
+        ports.iter().filter_map(|port| Some((port["id"].as_str()?, port["steering"]["warning"].as_str()?)));
+    warnings.map(|(id, warning)| format!("{id}: {warning}\n")).collect()
+}
+
 fn drops(dropped: &Value) -> String {
     let reasons = dropped.as_object().into_iter().flatten();
     let shown: Vec<_> = reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
@@ -226,7 +234,7 @@ mod tests {
     fn report(received: u64, spinning_ns: u64) -> Value {
         let port = json!({"id": "n0", "kind": "nic", "peer": "n1", "link": true, "connected": false, "queues": 1,
             "received-frames": received, "received-bytes": received * 64, "sent-frames": 0, "sent-bytes": 0,
-            "dropped": {"no-peer": 3}});
+            "dropped": {"no-peer": 3}, "steering": {"warning": "look there"}});
         let worker = json!({"worker": 0, "label": "fw0:n0", "queues": 1, "queues-awake": 1, "turns": 10,
             "spinning-ns": spinning_ns, "sleeping-ns": 0});
         json!({"version": "0.1.0", "control-pid": 1, "workers": [worker], "ports": [port],
@@ -239,9 +247,15 @@ mod tests {
         let before = Look { at, report: report(1000, 0) };
         let after = Look { at: at + Duration::from_millis(500), report: report(2000, 250_000_000) };
         let shown = show(&before, &after);
-        for piece in
-            ["data plane pid 2, running, empty network;", "50%", "2.00k", "1.02M", "no-peer 3", " no "]
-        {
+        for piece in [
+            "data plane pid 2, running, empty network;",
+            "50%",
+            "2.00k",
+            "1.02M",
+            "no-peer 3",
+            " no ",
+            "n0: look there",
+        ] {
             assert!(shown.contains(piece), "{piece} not in\n{shown}");
         }
     }

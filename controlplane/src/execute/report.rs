@@ -3,14 +3,16 @@
 //! Counters are read from memory that the data plane writes, at any moment: a number may be newer than its
 //! neighbour. They are numbers and nothing else; nothing here depends on their being true.
 
+use framewire_bpf::Counter;
 use framewire_shared::counters::{DropReason, QueueCounters, WorkerCounters};
 use framewire_shared::handover::ANY_CPU;
 
 use super::Server;
 use crate::inventory::{Inventory, Port, Role};
+use crate::kind::af_xdp;
 use crate::qmp::qapi::QapiType as _;
 use crate::qmp::types::status::{
-    DataPlaneReport, DataPlaneState, DropReport, PortReport, Report, WorkerReport,
+    DataPlaneReport, DataPlaneState, DropReport, PortReport, Report, SteeringReport, WorkerReport,
 };
 
 /// A page ends when its ports have so much text. Clients are known (libvirt) to give up on lines of 64 KiB.
@@ -106,7 +108,26 @@ impl Server {
             calls: sum(|line| line.calls.get()),
             held_back: sum(|line| line.held_back.get()),
             dropped: dropped(&counters),
+            steering: self.steering(port),
         }
+    }
+
+    fn steering(&self, port: &Port) -> Option<SteeringReport> {
+        let kept = self.network.vault().get(port.queues.first()?.key)?;
+        let counters = af_xdp::prepare::counters(kept)?;
+        let frames = |counter| framewire_bpf::frames(counters, counter).unwrap_or_default();
+        let other_queue = frames(Counter::NoSocket);
+        let warning = (other_queue > 0).then(|| {
+            "frames come in by queues that are not ours, and stay with the host: take them too (queues=, \
+             start-queue=), or spread frames over ours only (`ethtool -X`, or fewer queues by `ethtool -L`)"
+                .to_owned()
+        });
+        Some(SteeringReport {
+            to_us: frames(Counter::ToSocket),
+            other_queue,
+            other_station: frames(Counter::OtherStation),
+            warning,
+        })
     }
 }
 

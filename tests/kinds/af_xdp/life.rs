@@ -98,6 +98,24 @@ fn interface_that_goes_away_is_reported_and_its_port_can_be_deleted() {
 }
 
 #[test]
+fn interface_that_moves_to_another_namespace_is_reported_and_comes_there_as_it_was() {
+    need!(root, "ethtool");
+    let Pair { mut bench, left, right } = Pair::new(&json!({}), 1, 1500);
+    let elsewhere = framewire_tests::namespace::Namespace::new();
+    bench.framewire.home().ip(&format!("link set dev l netns {}", elsewhere.path()));
+    let failed = bench.qmp.event("X_NETDEV_FAILED");
+    assert_eq!(failed["netdev-id"], "l", "{failed}");
+    bench.delete("l");
+    let text = elsewhere.ip("link show dev l");
+    assert!(!text.contains("xdp"), "the program is still there: {text}");
+    elsewhere.ip("link del dev l");
+    bench.delete("r");
+    bench.framewire.home().ip("link del dev r");
+    drop((left, right));
+    bench.finish();
+}
+
+#[test]
 fn interface_with_another_program_is_refused_and_the_program_named() {
     need!(root, "ethtool");
     let mut bench = Bench::new();
@@ -134,7 +152,13 @@ fn data_plane_has_no_privilege_while_frames_flow() {
     let mut pair = Pair::new(&json!({}), 1, 1500);
     exchange(&pair, &[60]);
     let pid = pair.bench.framewire.data().pid();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let (a, b) = (pair.left.packets(), pair.right.packets());
+    let (flow, status) = Flow::during(&a, &b, Pace::Every(Duration::from_millis(1)), 200, || {
+        std::thread::sleep(Duration::from_millis(50));
+        std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs")
+    });
+    assert!(flow.lost() < flow.sent(), "no frame has crossed meanwhile");
+    drop((a, b));
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel tells");
         line.trim().to_owned()

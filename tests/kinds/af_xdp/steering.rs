@@ -14,11 +14,11 @@ use serde_json::json;
 
 use super::{LEFT, RIGHT, Veth};
 
-const STATION: [u8; 6] = [0x52, 0x54, 0, 1, 2, 3];
-const FAR: [u8; 6] = [0x52, 0x54, 0, 9, 9, 9];
+pub(super) const STATION: [u8; 6] = [0x52, 0x54, 0, 1, 2, 3];
+pub(super) const FAR: [u8; 6] = [0x52, 0x54, 0, 9, 9, 9];
 
 /// A program that somebody else has attached to an interface of Framewire's home.
-fn program_of_others(bench: &Bench, interface: &str) -> (Program, OwnedFd) {
+pub(super) fn program_of_others(bench: &Bench, interface: &str) -> (Program, OwnedFd) {
     bench.framewire.home().run(|| {
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None);
         let socket = socket.expect("any socket knows interfaces");
@@ -107,13 +107,13 @@ fn pinned_map_gets_our_sockets() {
 }
 
 /// A map under a name, in a file system for such, as long as this is held.
-struct Pinned {
-    path: String,
+pub(super) struct Pinned {
+    pub(super) path: String,
     folder: Scratch,
 }
 
 impl Pinned {
-    fn new(map: &OwnedFd) -> Self {
+    pub(super) fn new(map: &OwnedFd) -> Self {
         let folder = Scratch::new();
         let none = rustix::mount::MountFlags::empty();
         rustix::mount::mount("bpf", folder.path(), "bpf", none, None).expect("root may mount");

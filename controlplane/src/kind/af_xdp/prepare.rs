@@ -7,7 +7,7 @@
 //! the human monitor's `info network` show, and in the log.
 
 use std::fmt::Write as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use framewire_bpf::{Place, Program};
@@ -19,6 +19,7 @@ use crate::host::words;
 use crate::host::xdp::{self, Bound};
 use crate::kind::prepare::{Descriptors, Prepared, PreparedQueue};
 use crate::qmp::answer::QmpError;
+use crate::vault::Kept;
 
 /// Opens what an AF_XDP netdev consists of.
 pub(in crate::kind) fn prepare(
@@ -51,6 +52,13 @@ pub(in crate::kind) fn prepare(
     queues[0].descriptors.extend(steered.kept);
     log::info!("af-xdp: {description}");
     Ok(Prepared::netdev(queues, description))
+}
+
+/// The counters of our program, if the first queue of a port keeps them: socket and memory come first, then what
+/// [`by_our_program`] keeps, in its order. Nothing else is added to a queue of this kind.
+pub(crate) fn counters(first: &Kept) -> Option<BorrowedFd<'_>> {
+    let [_socket, _memory, _link, _sockets, counters] = &first.descriptors[..] else { return None };
+    matches!(first.build.options, DriverOptions::Xdp(_)).then(|| counters.as_fd())
 }
 
 fn sockets(checked: &Checked, descriptors: &mut dyn Descriptors) -> Result<Vec<OwnedFd>, QmpError> {

@@ -125,6 +125,22 @@ object! {
         held_back as "held-back": u64,
         /// Frames that went no further.
         dropped: DropReport,
+        /// What the XDP program on its interface did with frames, if that is ours.
+        steering: Option<SteeringReport>,
+    }
+}
+
+object! {
+    /// What became of the frames of an interface, since its program was attached.
+    pub struct SteeringReport {
+        /// Handed to our sockets. They may have had no room.
+        to_us as "to-us": u64,
+        /// Left to the host: they came by a queue of the interface that is not ours.
+        other_queue as "other-queue": u64,
+        /// Left to the host: they are addressed to none of our stations.
+        other_station as "other-station": u64,
+        /// What an operator should know.
+        warning: Option<String>,
     }
 }
 
