@@ -192,3 +192,33 @@ proptest! {
         prop_assert_eq!(pair.rig.happening(), None);
     }
 }
+
+/// A checksum that the receiver wants completed: flags, and where the sum is to go of what.
+const UNFINISHED: [u8; 12] = [1, 0, 0, 0, 0, 0, 34, 0, 6, 0, 0, 0];
+
+#[test]
+fn frames_that_are_finished_for_a_driver_arrive_though_it_offers_no_more_buffers() {
+    for packed in [false, true] {
+        let both = Manners { modern: true, mergeable: false };
+        let shape = Shape::plain(packed, 64);
+        let buffers = Layout::default();
+        let setting = Setting {
+            transmit: shape,
+            receive: shape,
+            sender: both,
+            receiver: both,
+            buffers,
+            buffer_bytes: 2048,
+        };
+        let mut pair = Pair::new(setting);
+        // Once, as drivers do: they offer more when they have used up many.
+        pair.step(&Step::Refill(64));
+        for round in 1..20 {
+            assert!(pair.transmitter.send(&UNFINISHED, &[7; 60], &Layout::default()));
+            pair.step(&Step::Publish);
+            pair.rig.carry_all(0);
+            assert!(pair.receiver.receive().is_some(), "frame {round}, packed: {packed}");
+            assert_eq!(pair.transmitter.reclaim(), 1);
+        }
+    }
+}
