@@ -87,6 +87,8 @@ pub struct Port {
     pub peer: Option<u64>,
     /// What `set_link` said last.
     pub link_is_up: bool,
+    /// How many of its queues are sent to, the first ones: a guest's driver may use fewer than its NIC has.
+    pub in_service: usize,
     /// Empty for hub ports.
     pub queues: Vec<Queue>,
 }
@@ -247,6 +249,7 @@ impl Inventory {
             description: Arc::new(new.description),
             peer,
             link_is_up: true,
+            in_service: new.queues,
             queues,
         });
         Ok(&self.ports[self.ports.len() - 1])
@@ -305,6 +308,13 @@ impl Inventory {
     pub fn set_carrier(&mut self, number: u64, up: bool) {
         if let Some(port) = self.port_mut(number) {
             port.link_is_up = up;
+        }
+    }
+
+    /// So many queues of a port are sent to.
+    pub fn set_in_service(&mut self, number: u64, queues: usize) {
+        if let Some(port) = self.port_mut(number) {
+            port.in_service = queues;
         }
     }
 

@@ -6,8 +6,8 @@
 //! rules are symmetric, a link that is down silences both directions, which is what makes this a question of
 //! connected sets and nothing more.
 //!
-//! **Lanes.** A wire is split into as many lanes as the smallest port on it has queues; queue *i* belongs to
-//! lane *i* modulo lanes. Each lane belongs to one worker, so that no frame crosses threads, and none of a
+//! **Lanes.** A wire is split into as many lanes as the smallest port on it has queues in service; queue *i* belongs to
+//! lane *i* modulo lanes, so the first of each side there, which is the one that is sent to, is in service. Each lane belongs to one worker, so that no frame crosses threads, and none of a
 //! port's queues is left without one.
 //!
 //! **Workers.** A lane stays where its queues are. Where they disagree (two ports were just joined) the
@@ -90,7 +90,7 @@ pub fn plan(inventory: &Inventory, settings: Settings) -> Plan {
 
 /// Splits a wire. `ports` are its sides, in order; each has at least one queue.
 fn lanes<'a>(ports: &[&'a Port], discard: DropReason, poll_us: u32) -> Vec<Lane<'a>> {
-    let count = ports.iter().map(|port| port.queues.len()).min().unwrap_or(0);
+    let count = ports.iter().map(|port| port.queues.len().min(port.in_service.max(1))).min().unwrap_or(0);
     let mut lanes: Vec<Lane<'_>> = (0..count).map(|_| Lane { ends: Vec::new(), discard }).collect();
     for (side, port) in (0..).zip(ports) {
         for (index, queue) in port.queues.iter().enumerate() {

@@ -156,6 +156,7 @@ impl Server {
             HappeningKind::GuestFault => self.guest_fault(happening),
             HappeningKind::SessionFeatures => self.session_features(happening),
             HappeningKind::SessionEnded => self.session_ended(happening),
+            HappeningKind::SessionPairs => self.session_pairs(happening),
         }
     }
 

@@ -28,12 +28,14 @@ pub enum HappeningKind {
     SessionFeatures = 4,
     /// A session has ended by itself. `queue` is the session, `detail` a [`crate::session::SessionEnd`].
     SessionEnded = 5,
+    /// A guest's driver uses so many of its NIC's queue pairs, the first ones. `queue` is the session, `detail` how many.
+    SessionPairs = 6,
 }
 
 impl HappeningKind {
     fn from_number(number: u64) -> Option<Self> {
-        use HappeningKind::{GuestFault, PeerGone, QueueFailed, SessionEnded, SessionFeatures};
-        [QueueFailed, PeerGone, GuestFault, SessionFeatures, SessionEnded]
+        use HappeningKind::{GuestFault, PeerGone, QueueFailed, SessionEnded, SessionFeatures, SessionPairs};
+        [QueueFailed, PeerGone, GuestFault, SessionFeatures, SessionEnded, SessionPairs]
             .into_iter()
             .find(|kind| *kind as u64 == number)
     }

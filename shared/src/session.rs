@@ -14,7 +14,7 @@
 //!   Serve  (the NIC, connection, safe, safe)     →
 //!                                                ←    Serving(session) | Failed(session, Session, errno)
 //!            … the front end negotiates, its driver starts rings: the foreman exchanges the NIC's queues …
-//!                                      happenings:    SessionFeatures, SessionEnded, GuestFault
+//!                                      happenings:    SessionFeatures, SessionPairs, SessionEnded, GuestFault
 //!   Part(session)                                →
 //!                                                ←    Parted(session)
 //! ```

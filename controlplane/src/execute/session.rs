@@ -71,6 +71,21 @@ impl Server {
         }
     }
 
+    /// A guest's driver uses more or fewer of its queue pairs: its wire is laid over those.
+    pub(crate) fn session_pairs(&mut self, happening: Happening) {
+        let Some(port) = self.port_of_session(happening.queue) else { return };
+        let (number, id) = (port.number, port.id.clone());
+        let pairs = usize::try_from(happening.detail).unwrap_or(0).clamp(1, port.queues.len());
+        if pairs == port.in_service {
+            return;
+        }
+        let mut next = self.network.inventory().clone();
+        next.set_in_service(number, pairs);
+        if let Err(error) = self.network.commit(next, Vec::new()) {
+            log::error!("NIC '{id}': its {pairs} queue pairs are not served alone: {error}");
+        }
+    }
+
     /// A guest has broken its rings' rules.
     pub(crate) fn guest_fault(&self, happening: Happening) {
         if let Some(port) = self.network.inventory().port_of_queue(happening.queue) {

@@ -50,6 +50,7 @@ pub(super) fn port_to_json(port: &Port) -> Value {
         "nic": description.nic.as_ref().map(record::to_json),
         "peer": port.peer,
         "link": port.link_is_up,
+        "in-service": port.in_service,
         "queues": queues,
     })
 }
@@ -72,6 +73,7 @@ fn port_from_json(value: &Value) -> Option<Port> {
         description: Arc::new(description_from_json(value)?),
         peer: optional(value.get("peer")?, Value::as_u64)?,
         link_is_up: value.get("link")?.as_bool()?,
+        in_service: usize::try_from(value.get("in-service")?.as_u64()?).ok()?,
         queues: value.get("queues")?.as_array()?.iter().map(queue_from_json).collect::<Option<_>>()?,
     })
 }

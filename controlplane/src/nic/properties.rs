@@ -56,6 +56,8 @@ pub struct Properties {
     pub mq: Option<bool>,
     /// How many queue pairs, whatever the netdev has.
     pub queues: Option<u16>,
+    /// Interrupts of its device: two for each pair, one for its control queue, one for its configuration.
+    pub vectors: Option<u32>,
     /// The guest's MTU.
     pub mtu: Option<u16>,
     /// Where its front end attaches.
@@ -115,6 +117,13 @@ const PROPERTIES: &[(&str, Property)] = &[
         }),
     ),
     ("queues", Own(queues)),
+    (
+        "vectors",
+        Own(|properties, name, value| {
+            properties.vectors = Some(u32::try_from(number(name, value, U32)?).unwrap_or_default());
+            Ok(())
+        }),
+    ),
     (
         "socket",
         Own(|properties, _name, value| {
@@ -222,7 +231,6 @@ const PROPERTIES: &[(&str, Property)] = &[
     ("migrate-extra", Switch),
     ("virtio-pci-bus-master-bug-migration", Switch),
     ("modern-pio-notify", Switch),
-    ("vectors", Number(U32)),
     ("acpi-index", Number(U32)),
     ("romsize", Number(U32)),
     ("rombar", Number(U32)),
@@ -254,6 +262,7 @@ impl Properties {
             features,
             mq: None,
             queues: None,
+            vectors: None,
             mtu: None,
             socket: Wanted::default(),
             fault: None,
@@ -305,11 +314,20 @@ impl Properties {
         self.features = if on { self.features | mask } else { self.features & !mask };
     }
 
-    /// How many queue pairs it has beside a netdev with so many queues.
+    /// How many queue pairs it has beside a netdev with so many queues. Who says `mq=on` and gives vectors for more
+    /// pairs gets those: a front end must not ask for more than there are, and the wire takes any number.
     #[must_use]
     pub fn pairs(&self, netdev_queues: usize) -> usize {
-        let asked = self.queues.map(usize::from);
-        if self.mq == Some(false) { 1 } else { asked.unwrap_or(netdev_queues).max(1) }
+        if let Some(asked) = self.queues {
+            return if self.mq == Some(false) { 1 } else { asked.into() };
+        }
+        let vectors = self.vectors.unwrap_or(0).min(2 * u32::from(PAIRS_OF_VECTORS_MAX) + 2);
+        let with_vectors = vectors.saturating_sub(2) as usize / 2;
+        match self.mq {
+            Some(false) => 1,
+            Some(true) => netdev_queues.max(with_vectors).max(1),
+            None => netdev_queues.max(1),
+        }
     }
 }
 
@@ -394,6 +412,9 @@ fn socket_mode(properties: &mut Properties, name: &str, value: &str) -> Result<(
 /// As QEMU: a virtio device has 1024 rings, and one of a NIC's is for control.
 const PAIRS_MAX: u16 = 511;
 
+/// Nobody means more by the number of vectors; who does, says `queues`.
+const PAIRS_OF_VECTORS_MAX: u16 = 16;
+
 fn ring(properties: &mut Properties, name: &str, value: &str, max: u64, stop: &str) -> Result<(), QmpError> {
     let size = number(name, value, U16)?;
     if !size.is_power_of_two() || !(RING_MIN..=max).contains(&size) {
@@ -475,7 +496,8 @@ mod test {
             properties.features & (off | feature::STANDBY | feature::GUEST_TSO6),
             feature::STANDBY | feature::GUEST_TSO6
         );
-        assert_eq!((properties.pairs(4), properties.pairs(0)), (4, 1));
+        // Ten vectors are those of four pairs.
+        assert_eq!((properties.pairs(8), properties.pairs(1)), (8, 4));
     }
 
     #[test]
@@ -486,6 +508,8 @@ mod test {
             read(&arguments).unwrap().pairs(2)
         };
         assert_eq!([pairs(json!({})), pairs(json!({"mq": false})), pairs(json!({"queues": 8}))], [2, 1, 8]);
+        assert_eq!([pairs(json!({"vectors": 10})), pairs(json!({"mq": true, "vectors": 10}))], [2, 4]);
+        assert_eq!([pairs(json!({"mq": true})), pairs(json!({"mq": true, "vectors": u32::MAX}))], [2, 16]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::inventory::test::{hubport, netdev};
-use crate::inventory::{NewPort, Queue};
+use crate::inventory::{NewPort, Queue, Role};
 
 const TWO: Settings = Settings { workers: 2, poll_us: 50 };
 
@@ -59,6 +59,27 @@ fn hub_of_two_is_a_cable_and_of_three_a_hub() {
     assert_eq!(sides(&inventory), ["n0-n1-n2"]);
     inventory.remove_backend("h0").unwrap();
     assert_eq!(sides(&inventory), ["n0", "n1-n2"]);
+}
+
+#[test]
+fn queues_that_a_guest_does_not_use_share_lanes_with_one_that_it_does() {
+    let mut inventory = Inventory::default();
+    inventory.add(netdev("n0", 4)).unwrap();
+    inventory.add(NewPort { role: Role::Nic, peer: Some("n0".into()), ..netdev("vn0", 4) }).unwrap();
+    let lanes = |inventory: &Inventory| {
+        let plan = plan(inventory, TWO);
+        let ends = |section: &Section| {
+            section.wires.iter().map(|wire| section.ends_of(wire).len()).collect::<Vec<_>>()
+        };
+        plan.sections.iter().flat_map(ends).collect::<Vec<_>>()
+    };
+    assert_eq!(lanes(&inventory), [2, 2, 2, 2]);
+    let nic = inventory.ports()[1].number;
+    inventory.set_in_service(nic, 1);
+    assert_eq!(lanes(&inventory), [8]);
+    inventory.set_in_service(nic, 3);
+    assert_eq!(lanes(&inventory).iter().sum::<usize>(), 8);
+    assert_eq!(lanes(&inventory).len(), 3);
 }
 
 #[test]

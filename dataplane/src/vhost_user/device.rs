@@ -15,7 +15,7 @@ use super::ring::{Kick, Vring, eventfd};
 use crate::driver::guest::{Manners, Ring};
 use crate::virtqueue::dirty::DirtyLog;
 use crate::virtqueue::memory::{MemoryFault, REGIONS_MAX, Region, RegionLayout};
-use crate::virtqueue::{Direction, Logging, Memory, Position, RingLayout, Setup, Virtqueue};
+use crate::virtqueue::{Direction, Format, Logging, Memory, Position, RingLayout, Setup, Virtqueue};
 
 /// What was asked for cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -292,6 +292,18 @@ impl Device {
         self.memory.is_some() && self.rings[2 * pair..][..2].iter().any(Vring::is_started)
     }
 
+    /// Whether the guest has frames delivered to this pair.
+    #[must_use]
+    pub fn receives(&self, pair: usize) -> bool {
+        let receiveq = &self.rings[2 * pair];
+        self.memory.is_some() && receiveq.is_started() && self.is_enabled(receiveq)
+    }
+
+    /// A front end that knows no switches has all its rings served.
+    fn is_enabled(&self, ring: &Vring) -> bool {
+        ring.is_enabled || self.features & feature::PROTOCOL_FEATURES == 0
+    }
+
     /// How frames are described.
     #[must_use]
     pub fn manners(&self) -> Manners {
@@ -337,8 +349,7 @@ impl Device {
             };
             // What was used before may not have been told.
             bells.ring();
-            let has_switches = self.features & feature::PROTOCOL_FEATURES != 0;
-            Some(Ring { queue, is_enabled: self.rings[index].is_enabled || !has_switches })
+            Some(Ring { queue, is_enabled: self.is_enabled(&self.rings[index]) })
         })
     }
 
@@ -362,12 +373,25 @@ impl Device {
         })
     }
 
+    /// The guest's address of what the front end has at this one.
+    fn guest_of(&self, user: u64) -> Option<u64> {
+        self.regions.iter().find_map(|mapped| {
+            let layout = mapped.region.layout();
+            let at = user.checked_sub(layout.user).filter(|at| *at < layout.len)?;
+            Some(layout.guest + at)
+        })
+    }
+
     fn setup(&self, index: usize, ledger: &'static QueueLedger) -> Option<Setup> {
         let layout = self.layout(index)?;
         let (_format, options) = offers::rings(self.features);
         let receives = index.is_multiple_of(2);
         let log = self.log.as_ref().filter(|_| self.features & feature::LOG_ALL != 0);
-        let ring = self.rings[index].addresses.and_then(|addresses| addresses.log);
+        let ring = self.rings[index].addresses.and_then(|addresses| match layout.format {
+            Format::Split => addresses.log,
+            // What we write of a packed ring are its descriptors; some front ends name another area.
+            Format::Packed => addresses.log.and_then(|_area| self.guest_of(addresses.descriptors)),
+        });
         Some(Setup {
             layout,
             options,

@@ -55,6 +55,8 @@ pub struct Session {
     seats: Vec<Seat>,
     /// Requests at hand: the first waits for queues to come back.
     pending: VecDeque<(Header, Request)>,
+    /// How many pairs were told to be in use; none yet.
+    pairs_told: usize,
 }
 
 impl Session {
@@ -78,6 +80,7 @@ impl Session {
             device: left.unwrap_or_else(|| Device::new(serve)),
             seats: vec![Seat::Absent; serve.queue_pairs.into()],
             pending: VecDeque::new(),
+            pairs_told: 0,
         };
         if goes_on {
             for pair in 0..session.seats.len() {
@@ -131,7 +134,10 @@ impl Session {
     pub fn work(&mut self, seats: &mut Seats<'_>) -> Result<(), SessionEnd> {
         for _request in 0..REQUESTS_MAX {
             if self.pending.is_empty() {
-                let Some(incoming) = self.connection.receive()? else { return Ok(()) };
+                let Some(incoming) = self.connection.receive()? else {
+                    self.tell_pairs(seats);
+                    return Ok(());
+                };
                 self.pending.push_back((incoming.header, Request::parse(incoming)?));
             }
             let Some((_header, request)) = self.pending.front() else { return Ok(()) };
@@ -144,6 +150,16 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Tells how many pairs are in use, if that is another number now: the wire is laid anew then, so that what another
+    /// pair would receive comes to one of those. A guest that uses none just now is about to change that.
+    fn tell_pairs(&mut self, seats: &Seats<'_>) {
+        let in_use = (0..self.seats.len()).take_while(|pair| self.device.receives(*pair)).count();
+        if self.seats.len() > 1 && in_use > 0 && in_use != self.pairs_told {
+            self.pairs_told = in_use;
+            self.tell(HappeningKind::SessionPairs, in_use as u64, seats);
+        }
     }
 
     /// Steps 2 to 5.
