@@ -26,6 +26,7 @@ demo:
 test:
 	@tests/scripts/packages.sh test
 	@tests/scripts/python.sh
+	@tests/scripts/guests.sh
 	@tests/scripts/run.sh $(OUT)
 
 build:
@@ -55,6 +56,7 @@ perf:
 packages:
 	@tests/scripts/packages.sh test
 	@tests/scripts/python.sh
+	@tests/scripts/guests.sh
 
 clean:
 	$(CARGO) clean

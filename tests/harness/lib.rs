@@ -13,6 +13,7 @@ pub mod frames;
 pub mod framewire;
 pub mod guest;
 pub mod leaks;
+pub mod machine;
 pub mod namespace;
 pub mod need;
 pub mod packet;

@@ -20,6 +20,8 @@ pub enum Need {
     Ipv6,
     /// The Python packages of `tests/python.txt`.
     QemuQmp,
+    /// What guests boot, as `tests/scripts/guests.sh` makes it.
+    Guests,
     /// A program in the PATH.
     Program(&'static str),
 }
@@ -37,6 +39,9 @@ impl Need {
             }
             Self::QemuQmp => (!crate::programs::python().with_file_name("qmp-shell").exists())
                 .then(|| "needs the Python package qemu.qmp (make packages)".into()),
+            Self::Guests => (!crate::programs::guests().join("made").exists()).then(|| {
+                "needs a kernel and a QEMU for guests (make packages says why there are none)".into()
+            }),
             Self::Program(name) => {
                 find_program(name).is_none().then(|| format!("needs the program {name} (make packages)"))
             }
@@ -101,6 +106,7 @@ macro_rules! need {
     (@one tun) => { $crate::need::Need::Tun };
     (@one io_uring) => { $crate::need::Need::IoUring };
     (@one ipv6) => { $crate::need::Need::Ipv6 };
+    (@one guests) => { $crate::need::Need::Guests };
     (@one qemu_qmp) => { $crate::need::Need::QemuQmp };
     (@one $program:literal) => { $crate::need::Need::Program($program) };
 }

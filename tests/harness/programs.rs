@@ -26,6 +26,12 @@ pub fn python() -> PathBuf {
     checkout().join("target/python/bin/python")
 }
 
+/// What guests boot; `make packages` makes it.
+#[must_use]
+pub fn guests() -> PathBuf {
+    checkout().join("target/guests")
+}
+
 /// Where both programs are.
 #[must_use]
 pub fn directory() -> &'static Path {
