@@ -56,18 +56,21 @@ impl Rest {
         Rest { uring, doorbell, doorbell_is_watched: false, counters, last_turn_ns: 0 }
     }
 
-    /// Has the ring tell when an end has something.
+    /// Has the ring tell when an end has something. One that waits for its successor is not watched anew: it has to
+    /// become quiet, and is asked again when that has taken its place.
     pub fn watch_receive(&mut self, index: u32, end: &mut End) {
-        if let Some((descriptor, event)) = end.queue.watched(Readiness::Receive)
+        if end.successor.is_none()
+            && let Some((descriptor, event)) = end.queue.watched(Readiness::Receive)
             && !std::mem::replace(&mut end.watched_receive, true)
         {
             self.uring.watch(descriptor, event, tag(index, Readiness::Receive));
         }
     }
 
-    /// Has the ring tell when an end has room.
+    /// Has the ring tell when an end has room; as above.
     pub fn watch_send(&mut self, index: u32, end: &mut End) {
-        if let Some((descriptor, event)) = end.queue.watched(Readiness::Send)
+        if end.successor.is_none()
+            && let Some((descriptor, event)) = end.queue.watched(Readiness::Send)
             && !std::mem::replace(&mut end.watched_send, true)
         {
             self.uring.watch(descriptor, event, tag(index, Readiness::Send));
