@@ -7,6 +7,8 @@
 mod hostile;
 #[path = "sessions/life.rs"]
 mod life;
+#[path = "sessions/misuse.rs"]
+mod misuse;
 #[path = "plane/mod.rs"]
 mod plane;
 #[path = "sessions/qemu.rs"]

@@ -68,7 +68,6 @@ impl Vring {
     }
 
     pub(super) fn set_base(&mut self, base: u32, format: Format) -> Result<(), Refused> {
-        self.is_faulty = false;
         self.position = match format {
             Format::Split => {
                 Position { index: u16::try_from(base).map_err(|_too_large| Refused)?, wrap: true }
@@ -80,6 +79,7 @@ impl Vring {
                 Position { index, wrap: base & 0x8000 != 0 }
             }
         };
+        self.is_faulty = false;
         Ok(())
     }
 
