@@ -32,9 +32,10 @@ impl Scene {
         let nic = json!({ "driver": "virtio-net-pci", "id": "vn0", "netdev": "t", "mq": queues > 1 });
         bench.qmp.command("device_add", nic);
         let socket = bench.framewire.runtime_dir().join("nic-vn0.sock");
-        let parts = Parts { more_processors: queues - 1, ..Parts::default() };
-        let guest = Machine::boot(&parts.nic(0, &socket, queues.into(), ""));
+        let guest = Machine::boot(&Parts::default().nic(0, &socket, queues.into(), ""));
         bench.qmp.event("NETDEV_VHOST_USER_CONNECTED");
+        // Whatever it took to boot.
+        bench.qmp.events();
         let mut scene = Scene { bench, guest };
         echo::serve(&mut scene.guest, GUEST);
         scene

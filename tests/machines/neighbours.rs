@@ -24,11 +24,10 @@ fn guests_send_each_other_what_they_have_with_different_offloads() {
     let mut bench = Bench::new();
     nics(&mut bench);
     let socket = |nic: &str| bench.framewire.runtime_dir().join(format!("nic-{nic}.sock"));
-    let mut one = Machine::start(&Parts::default().nic(0, &socket("vn0"), 1, ",packed=on"));
+    let mut one = Machine::boot(&Parts::default().nic(0, &socket("vn0"), 1, ",packed=on"));
     // The other takes nothing that is unfinished: it is finished for it, and for nobody else.
     let plain = ",mrg_rxbuf=off,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ecn=off";
     let mut other = Machine::boot(&Parts::default().nic(1, &socket("vn1"), 1, plain));
-    one.ready();
     echo::serve(&mut other, OTHER);
     one.call("ip link set eth0 up && ip address add 10.9.0.2/24 dev eth0");
     one.call(&format!("ping -c 1 -w 60 {OTHER}"));
