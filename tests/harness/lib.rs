@@ -17,6 +17,7 @@ pub mod machine;
 pub mod namespace;
 pub mod need;
 pub mod packet;
+pub mod port;
 pub mod precedence;
 pub mod process;
 pub mod programs;

@@ -10,6 +10,7 @@ use framewire_tests::bench::Bench;
 use framewire_tests::frames::{hex, number_of, numbered};
 use framewire_tests::need;
 use framewire_tests::packet::PacketSocket;
+use framewire_tests::port;
 use framewire_tests::process::{Process, command};
 use framewire_tests::wait::{PATIENCE, wait_until};
 use serde_json::{Value, json};
@@ -102,8 +103,7 @@ fn inet(port: u16) -> Value {
 fn udp_peer(bench: &Bench) -> (UdpSocket, u16) {
     bench.framewire.home().run(|| {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback is up");
-        let unused = UdpSocket::bind("127.0.0.1:0").expect("loopback is up");
-        let port = unused.local_addr().expect("it is bound").port();
+        let port = port::unused();
         socket.connect(("127.0.0.1", port)).expect("UDP connects to anything");
         (socket, port)
     })
@@ -237,7 +237,7 @@ fn a_runt_is_dropped_and_the_next_frame_passes() {
 fn a_qemu_with_its_own_dgram_netdev_is_the_peer() {
     need!(root, tun, "qemu-system-x86_64", "ping", "socat");
     let bench = Bench::new();
-    let (ours, theirs) = (free_port(&bench), free_port(&bench));
+    let (ours, theirs) = (port::unused(), port::unused());
     let (bench, tap) = joined(bench, json!({ "local": inet(ours), "remote": inet(theirs) }));
     drop(tap);
     let netdev = format!(
@@ -273,10 +273,6 @@ fn two_kernels_talk(bench: &Bench, peers_tap: &str, peer: &Process) {
     kernels::expect_tap(home, peers_tap, peer);
     home.ip("link set dev t mtu 1500");
     let _kernels = kernels::talk(home, ["t", peers_tap], 2_000_000);
-}
-
-fn free_port(bench: &Bench) -> u16 {
-    port_of(&bench.framewire.home().run(|| UdpSocket::bind("127.0.0.1:0").expect("loopback is up")))
 }
 
 #[test]

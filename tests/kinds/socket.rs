@@ -9,13 +9,14 @@ use framewire_tests::bench::Bench;
 use framewire_tests::frames::numbered;
 use framewire_tests::need;
 use framewire_tests::packet::PacketSocket;
+use framewire_tests::port;
 use framewire_tests::process::Process;
 use framewire_tests::wait::{PATIENCE, wait_until};
 use serde_json::json;
 
 use crate::framed::Framed;
 use crate::kernels;
-use crate::stream::{exercise, free_port, join, status};
+use crate::stream::{exercise, join, status};
 
 const HOST: &str = "127.0.0.1";
 
@@ -35,7 +36,7 @@ fn exercise_in_silence(mut bench: Bench, tap: PacketSocket, peer: Framed) {
 fn frames_cross_as_a_server() {
     need!(root, tun);
     let mut bench = Bench::new();
-    let port = free_port(&bench, HOST);
+    let port = port::unused();
     bench.add("socket", "s", json!({ "listen": format!("{HOST}:{port}") }));
     let tap = join(&mut bench);
     let peer = bench.framewire.home().run(|| TcpStream::connect((HOST, port)).expect("it listens"));
@@ -46,7 +47,7 @@ fn frames_cross_as_a_server() {
 fn next_client_is_served_when_the_first_has_left() {
     need!(root, tun);
     let mut bench = Bench::new();
-    let port = free_port(&bench, HOST);
+    let port = port::unused();
     bench.add("socket", "s", json!({ "listen": format!(":{port}") }));
     let tap = join(&mut bench);
     for round in 0..3 {
@@ -77,7 +78,7 @@ fn frames_cross_as_a_client() {
 fn client_that_is_refused_or_left_is_not_tried_again() {
     need!(root, tun);
     let mut bench = Bench::new();
-    let port = free_port(&bench, HOST);
+    let port = port::unused();
     bench.add("socket", "s", json!({ "connect": format!("{HOST}:{port}") }));
     let listener = bench.framewire.home().run(|| TcpListener::bind((HOST, port)).expect("it is free"));
     listener.set_nonblocking(true).expect("it can be");
@@ -125,11 +126,9 @@ fn frames_cross_a_given_datagram_socket() {
 fn frames_cross_udp() {
     need!(root, tun);
     let mut bench = Bench::new();
-    let bound = || bench.framewire.home().run(|| UdpSocket::bind((HOST, 0)).expect("loopback is up"));
-    let (peer, unused) = (bound(), bound());
-    let port_of = |socket: &UdpSocket| socket.local_addr().expect("it is bound").port();
-    let (theirs, ours) = (port_of(&peer), port_of(&unused));
-    drop(unused);
+    let peer = bench.framewire.home().run(|| UdpSocket::bind((HOST, 0)).expect("loopback is up"));
+    let theirs = peer.local_addr().expect("it is bound").port();
+    let ours = port::unused();
     let udp = json!({ "udp": format!("{HOST}:{theirs}"), "localaddr": format!("{HOST}:{ours}") });
     bench.add("socket", "s", udp);
     let tap = join(&mut bench);
@@ -201,7 +200,7 @@ fn two_kernels_talk(bench: &mut Bench, qemu: &Process) {
 fn qemu_connects_to_our_socket() {
     need!(root, tun, "qemu-system-x86_64", "ping", "socat");
     let mut bench = Bench::new();
-    let port = free_port(&bench, HOST);
+    let port = port::unused();
     bench.add("socket", "s", json!({ "listen": format!("{HOST}:{port}") }));
     let qemu = qemu(&bench, &format!("connect={HOST}:{port}"));
     two_kernels_talk(&mut bench, &qemu);
@@ -211,7 +210,7 @@ fn qemu_connects_to_our_socket() {
 fn we_connect_to_qemus_socket() {
     need!(root, tun, "qemu-system-x86_64", "ping", "socat");
     let mut bench = Bench::new();
-    let port = free_port(&bench, HOST);
+    let port = port::unused();
     let qemu = qemu(&bench, &format!("listen={HOST}:{port}"));
     bench.add("socket", "s", json!({ "connect": format!("{HOST}:{port}") }));
     two_kernels_talk(&mut bench, &qemu);
@@ -221,7 +220,7 @@ fn we_connect_to_qemus_socket() {
 fn qemu_and_we_send_each_other_udp() {
     need!(root, tun, "qemu-system-x86_64", "ping", "socat");
     let mut bench = Bench::new();
-    let (ours, theirs) = (free_port(&bench, HOST), free_port(&bench, HOST));
+    let (ours, theirs) = (port::unused(), port::unused());
     let udp = json!({ "udp": format!("{HOST}:{theirs}"), "localaddr": format!("{HOST}:{ours}") });
     bench.add("socket", "s", udp);
     let qemu = qemu(&bench, &format!("udp={HOST}:{ours},localaddr={HOST}:{theirs}"));

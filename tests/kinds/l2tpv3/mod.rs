@@ -4,7 +4,7 @@
 mod faults;
 mod peers;
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use framewire_tests::bench::Bench;
 use framewire_tests::frames::{hex, numbered};
 use framewire_tests::need;
 use framewire_tests::packet::PacketSocket;
+use framewire_tests::port;
 use framewire_tests::wait::PATIENCE;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, Protocol, RawProtocol, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -51,8 +52,7 @@ impl Form {
                 home.ip(&format!("address add {host}/128 dev lo nodad"));
             }
         }
-        let sockets = self.hosts().map(|host| home.run(|| UdpSocket::bind((host, 0)).expect("it was added")));
-        sockets.map(|socket| socket.local_addr().expect("it is bound"))
+        self.hosts().map(|host| SocketAddr::new(host.parse().expect("a numeric address"), port::unused()))
     }
 
     /// Options of a netdev between these ends.

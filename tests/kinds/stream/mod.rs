@@ -15,6 +15,7 @@ use framewire_tests::bench::Bench;
 use framewire_tests::frames::numbered;
 use framewire_tests::need;
 use framewire_tests::packet::PacketSocket;
+use framewire_tests::port;
 use framewire_tests::wait::wait_until;
 use serde_json::{Value, json};
 
@@ -162,7 +163,7 @@ fn frames_cross_as_a_server_of_tcp() {
     for (host, family) in [("127.0.0.1", "ipv4"), ("::1", "ipv6")] {
         let mut bench = Bench::new();
         bench.framewire.home().allow_loopback_v6();
-        let port = free_port(&bench, host);
+        let port = port::unused();
         add(&mut bench, &json!({ "addr": inet(host, port), "server": true }));
         let tap = join(&mut bench);
         let peer = bench.framewire.home().run(|| TcpStream::connect((host, port)).expect("it listens"));
@@ -305,10 +306,4 @@ fn places_that_cannot_be_leave_a_netdev_without_connection() {
         std::fs::read_dir(threads).expect("it runs").count() == 1
     });
     bench.finish();
-}
-
-/// A port that nobody uses in the bench's namespace.
-pub(crate) fn free_port(bench: &Bench, host: &str) -> u16 {
-    let listener = bench.framewire.home().run(|| TcpListener::bind((host, 0)).expect("loopback is up"));
-    listener.local_addr().expect("it is bound").port()
 }

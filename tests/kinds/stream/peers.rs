@@ -7,13 +7,14 @@ use std::os::unix::net::{SocketAddr, UnixStream};
 
 use framewire_tests::bench::Bench;
 use framewire_tests::need;
+use framewire_tests::port;
 use framewire_tests::process::{Process, command};
 use framewire_tests::wait::wait_until;
 use serde_json::{Value, json};
 
 use crate::kernels;
 
-use super::{CONNECTED, DISCONNECTED, add, free_port, inet, join, unix};
+use super::{CONNECTED, DISCONNECTED, add, inet, join, unix};
 
 /// QEMU with a stream netdev of these options on a hub with a tap `q`.
 #[track_caller]
@@ -85,7 +86,7 @@ fn qemu_connects_to_our_port_by_either_family() {
     for host in ["127.0.0.1", "::1"] {
         let mut bench = Bench::new();
         bench.framewire.home().allow_loopback_v6();
-        let port = free_port(&bench, host);
+        let port = port::unused();
         add(&mut bench, &json!({ "addr": inet(host, port), "server": true }));
         let qemu = qemu(&bench, &format!("server=off,addr.type=inet,addr.host={host},addr.port={port}"));
         two_kernels_talk(bench, qemu);
@@ -98,7 +99,7 @@ fn we_connect_to_qemus_port_by_either_family_and_by_name() {
     for (host, ours) in [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("127.0.0.1", "localhost")] {
         let mut bench = Bench::new();
         bench.framewire.home().allow_loopback_v6();
-        let port = free_port(&bench, host);
+        let port = port::unused();
         let mut addr: Value = inet(ours, port);
         if ours == "localhost" {
             // Who has no address but the loopback interface's is told that there are no names either.
