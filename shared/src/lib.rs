@@ -9,6 +9,8 @@
 //! * the **handover socket** ([`handover`]), for what memory cannot carry: file descriptors, with the
 //!   options that a driver is built from ([`driver`]).
 //!
+//! And what they give up before a guest can reach them is taken from them in one way ([`confinement`]).
+//!
 //! The rule for every shared word: one writer, named in its comment. The data plane parses what hostile
 //! guests send, so the control plane believes nothing that it reads back: each accessor of the status
 //! region clamps, and no value read there is used as an index unchecked. The data plane trusts the
@@ -20,6 +22,8 @@ pub mod ledger;
 pub mod limits;
 pub mod publish;
 
+#[cfg(not(loom))]
+pub mod confinement;
 #[cfg(not(loom))]
 pub mod counters;
 #[cfg(not(loom))]

@@ -9,13 +9,16 @@
 //! **Chosen.** This process makes sockets before anybody asks. It has no input but the pipes that it is born with, parses
 //! nothing, keeps nothing. It puts some into each pipe until that is full, sleeps until there is room, and ends when the
 //! other ends are gone: with the network that they belonged to. That a network is restricted means that it has no well.
+//! It has the host's network, and nothing else of the host's: no capability, no file, no call but those named below.
 
+use std::error::Error;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use framewire_shared::confinement::{self, Network, Use};
 use framewire_shared::driver::user::{STOCKS, Stock};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -23,23 +26,58 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, ipproto,
 };
-use rustix::thread::{CapabilitySet, CapabilitySets};
 
 /// Where the pipes are handed over.
 const HANDOVER: i32 = 3;
 /// Sockets in one message.
 const BATCH: usize = 8;
-/// Who is nobody, everywhere.
-const NOBODY: u32 = 65534;
 /// How long to wait when the kernel has no more sockets, or too many are on their way.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// What it does, besides what any process needs.
+const SYSTEM_CALLS: &[libc::c_long] = &[
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_socket,
+    libc::SYS_setsockopt,
+    libc::SYS_sendmsg,
+    libc::SYS_close,
+];
+
+/// Sockets of which kinds it makes, and what it sets in them. Which protocol belongs to a kind the kernel knows.
+const USES: &[Use] = &[
+    of_kind(&[(0, libc::AF_INET.unsigned_abs() as u64), (1, STREAM)]),
+    of_kind(&[(0, libc::AF_INET.unsigned_abs() as u64), (1, DATAGRAM)]),
+    of_kind(&[(0, libc::AF_INET6.unsigned_abs() as u64), (1, STREAM)]),
+    of_kind(&[(0, libc::AF_INET6.unsigned_abs() as u64), (1, DATAGRAM)]),
+    with_option(&[
+        (1, libc::IPPROTO_TCP.unsigned_abs() as u64),
+        (2, libc::TCP_NODELAY.unsigned_abs() as u64),
+    ]),
+    with_option(&[
+        (1, libc::IPPROTO_IPV6.unsigned_abs() as u64),
+        (2, libc::IPV6_V6ONLY.unsigned_abs() as u64),
+    ]),
+];
+const STREAM: u64 = (libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).unsigned_abs() as u64;
+const DATAGRAM: u64 = (libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).unsigned_abs() as u64;
+
+const fn of_kind(arguments: &'static [(u8, u64)]) -> Use {
+    Use { call: libc::SYS_socket, arguments }
+}
+
+const fn with_option(arguments: &'static [(u8, u64)]) -> Use {
+    Use { call: libc::SYS_setsockopt, arguments }
+}
 
 fn main() -> ExitCode {
     // SAFETY: whoever starts this program passes the socket under this number; nothing else here uses it.
     let handover = unsafe { OwnedFd::from_raw_fd(HANDOVER) };
     let Some(pipes) = receive(&handover) else { return ExitCode::from(2) };
     drop(handover);
-    if give_up_privileges().is_err() {
+    if confine().is_err() {
         return ExitCode::FAILURE;
     }
     serve(pipes.into_iter().zip(Stock::ALL).collect());
@@ -62,23 +100,11 @@ fn receive(handover: &OwnedFd) -> Option<Vec<OwnedFd>> {
     (pipes.len() == STOCKS).then_some(pipes)
 }
 
-/// Nobody, without capabilities, for good. It stays in the host's network: that is what it is for.
-fn give_up_privileges() -> rustix::io::Result<()> {
-    rustix::thread::set_no_new_privs(true)?;
-    if rustix::process::geteuid().is_root() {
-        let (user, group) = (rustix::process::Uid::from_raw(NOBODY), rustix::process::Gid::from_raw(NOBODY));
-        let changed = rustix::thread::set_thread_groups(&[])
-            .and_then(|()| rustix::thread::set_thread_res_gid(group, group, group))
-            .and_then(|()| rustix::thread::set_thread_res_uid(user, user, user));
-        match changed {
-            // In a user namespace that maps nobody.
-            Err(Errno::INVAL | Errno::PERM) | Ok(()) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    let none = CapabilitySet::empty();
-    let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
-    rustix::thread::set_capabilities(None, none)
+/// Leaves it nothing but its pipes and the host's network, which is what it is for. Where the kernel allows no namespaces
+/// it keeps sight of the file system, but the filter lets it open nothing there.
+fn confine() -> Result<(), Box<dyn Error>> {
+    confinement::give_up_privileges(Network::Starters)?;
+    Ok(confinement::shut_the_door(&confinement::filter(SYSTEM_CALLS, USES)?)?)
 }
 
 /// Keeps the pipes full until all of them are gone.

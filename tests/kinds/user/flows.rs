@@ -21,7 +21,7 @@ fn listen(home: &Namespace) -> (TcpListener, u16) {
     (listener, port)
 }
 
-fn connect(from: &Namespace, to: &str) -> std::io::Result<TcpStream> {
+pub(super) fn connect(from: &Namespace, to: &str) -> std::io::Result<TcpStream> {
     let address: SocketAddr = to.parse().expect("an address");
     let stream = from.run(|| TcpStream::connect_timeout(&address, PATIENCE))?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -29,7 +29,7 @@ fn connect(from: &Namespace, to: &str) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+pub(super) fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     let (stream, peer) = listener.accept().expect("somebody connects");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
     stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");

@@ -1,6 +1,7 @@
 //! `user`: the guest is the kernel's own network stack, in a namespace behind a tap.
 
 mod flows;
+mod well;
 
 use framewire_tests::bench::Bench;
 use framewire_tests::namespace::Namespace;
