@@ -162,3 +162,31 @@ fn open(stock: Stock) -> rustix::io::Result<OwnedFd> {
     }
     Ok(socket)
 }
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn filter_lets_every_stock_be_made_and_nothing_else() {
+        // The filter holds for the thread that applies it, so the test's own ends with it.
+        let outcome = std::thread::spawn(|| {
+            let filter = confinement::filter(SYSTEM_CALLS, USES).unwrap();
+            seccompiler::apply_filter(&filter).unwrap();
+            let stocks = Stock::ALL.map(|stock| open(stock).err());
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let local = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+            let raw =
+                rustix::net::socket_with(AddressFamily::INET, SocketType::RAW, flags, Some(ipproto::ICMP));
+            let stream = open(Stock::Tcp4).unwrap();
+            let set = rustix::net::sockopt::set_socket_reuseaddr(&stream, true);
+            let connected = rustix::net::connect(&stream, &std::net::SocketAddr::from(([127, 0, 0, 1], 9)));
+            let opened = rustix::fs::open("/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty());
+            (stocks, [local.err(), raw.err(), set.err(), connected.err(), opened.err()])
+        });
+        let (stocks, others) = outcome.join().unwrap();
+        // What the host does not allow or have is refused by another number.
+        assert!(!stocks.contains(&Some(Errno::PERM)), "{stocks:?}");
+        assert_eq!(others, [Some(Errno::PERM); 5]);
+    }
+}

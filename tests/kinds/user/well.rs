@@ -52,7 +52,7 @@ fn a_well_has_the_network_and_nothing_else_and_ends_with_it() {
         assert_eq!(status(pid, set).as_deref(), Some("0000000000000000"), "{set}");
     }
     assert_eq!(status(pid, "Uid:").as_deref(), Some("65534\t65534\t65534\t65534"));
-    let root = std::fs::read_dir(format!("/proc/{pid}/root/")).expect("the well runs");
+    let root = std::fs::read_dir(format!("/proc/{pid}/root")).expect("the well runs");
     let seen: Vec<_> = root.map(|entry| entry.expect("it can be read").file_name()).collect();
     assert!(seen.is_empty(), "{seen:?}");
     // All that it made before may be used up by now: it goes on behind its walls.
