@@ -20,6 +20,7 @@ use std::path::PathBuf;
 
 pub use self::chardev::Chardevs;
 use crate::connection::Connections;
+use crate::folders::Folders;
 use crate::host::resolve;
 use crate::inventory::Inventory;
 use crate::kind::prepare::Descriptors;
@@ -62,6 +63,8 @@ pub struct Server {
     pub reach: Reach,
     /// Plugs in switches.
     pub plugs: Plugs,
+    /// Folders that are served to guests.
+    pub folders: Folders,
     /// Ports whose connection comes and goes.
     pub connections: Connections,
     /// NICs that are announced again and again.

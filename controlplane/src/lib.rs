@@ -7,6 +7,7 @@ pub mod cli;
 pub mod connection;
 pub mod dataplane;
 pub mod execute;
+pub mod folders;
 pub mod host;
 pub mod inventory;
 pub mod kind;

@@ -25,6 +25,7 @@ const DOORBELL: Token = Token(1);
 const PROCESS: Token = Token(2);
 const HANDOVER: Token = Token(3);
 const CONNECTIONS: Token = Token(4);
+const FOLDERS: Token = Token(5);
 /// The first token of the monitors.
 pub const MONITORS: Token = Token(16);
 
@@ -51,6 +52,7 @@ impl Loop {
         watch(&poll, signals.as_fd(), SIGNALS)?;
         watch(&poll, server.network.supervisor().equipment().doorbell().as_fd(), DOORBELL)?;
         watch(&poll, server.connections.as_fd(), CONNECTIONS)?;
+        watch(&poll, server.folders.as_fd(), FOLDERS)?;
         Ok(Loop { server, signals, poll, watched: None })
     }
 
@@ -86,6 +88,7 @@ impl Loop {
             self.server.monitors.answer(request, outcome);
         }
         self.server.reach.try_due(self.server.network.vault());
+        self.server.folders.attend(self.server.network.vault());
         self.server.chardevs.look_after();
         // After the answer: what a command began is told when it has happened.
         self.server.attend_connections();
@@ -96,7 +99,7 @@ impl Loop {
 
     /// How long there is nothing to do, unless something happens.
     fn patience(&self) -> Option<Duration> {
-        if self.server.monitors.is_busy() {
+        if self.server.monitors.is_busy() || self.server.folders.is_busy() {
             return Some(Duration::ZERO);
         }
         let next = self.server.due()?;

@@ -29,6 +29,8 @@ pub mod counters;
 #[cfg(not(loom))]
 pub mod driver;
 #[cfg(not(loom))]
+pub mod files;
+#[cfg(not(loom))]
 pub mod handover;
 #[cfg(not(loom))]
 pub mod happenings;

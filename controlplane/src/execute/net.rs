@@ -76,6 +76,7 @@ impl Server {
             self.network.commit(next, kept).map_err(|error| in_words(&error, &netdev.id))?;
             self.reach.begin(&port);
             self.plugs.begin(&port);
+            self.folders.begin(&port, self.network.vault());
             if let Some((source, opened)) = connection {
                 self.connections.begin(port.number, source, opened);
             }

@@ -49,8 +49,13 @@ use crate::uring::Readiness;
 use crate::xsk;
 
 /// System calls that drivers make, for the data plane's filter.
-pub const SYSTEM_CALLS: [&[libc::c_long]; 4] =
-    [kernel::SYSTEM_CALLS, stream::SYSTEM_CALLS, xsk::SYSTEM_CALLS, user::SYSTEM_CALLS];
+pub const SYSTEM_CALLS: [&[libc::c_long]; 5] = [
+    kernel::SYSTEM_CALLS,
+    stream::SYSTEM_CALLS,
+    xsk::SYSTEM_CALLS,
+    user::SYSTEM_CALLS,
+    user::FILE_SYSTEM_CALLS,
+];
 
 /// What comes before the payload of any frame. What is shorter is no frame.
 const ETHERNET_HEADER_BYTES: usize = 14;

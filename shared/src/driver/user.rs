@@ -104,6 +104,9 @@ pub struct UserOptions {
     pub ipv6: User6,
     /// 1 if the guest is kept from everything outside. Then there are no stocks.
     pub is_restricted: u32,
+    /// 1 if files are served by TFTP. Then there are two descriptors more: the worker's end of the pair on which they are
+    /// asked for ([`crate::files`]), and the control plane's, to be kept.
+    pub is_served: u32,
     /// How many of `forwards` there are.
     pub forward_count: u32,
     /// Ports of the host that lead to the guest.
@@ -138,6 +141,18 @@ impl UserOptions {
     pub fn descriptors(&self) -> usize {
         let stocks = if self.has_stocks() { STOCKS } else { 0 };
         stocks + self.forwards().len()
+    }
+
+    /// Whether files are served by TFTP.
+    #[must_use]
+    pub fn serves_files(&self) -> bool {
+        self.is_served != 0
+    }
+
+    /// Which descriptor is the worker's end of the pair on which files are asked for; behind it is the other end.
+    #[must_use]
+    pub fn files_at(&self) -> Option<usize> {
+        self.serves_files().then(|| self.descriptors())
     }
 
     /// The forwards.

@@ -18,6 +18,7 @@ use crate::cli::Failure;
 use crate::connection::Connections;
 use crate::dataplane::equipment::Equipment;
 use crate::execute::{Caller, Chardevs, Machine, Server};
+use crate::folders::Folders;
 use crate::host::runtime_dir::{RuntimeDir, monitor_path};
 use crate::host::words;
 use crate::inventory::file::InventoryFile;
@@ -65,7 +66,8 @@ pub(super) fn start(
         Vec::new()
     };
     let chardevs = Chardevs::new(arguments.monitors.clone(), ChardevFile::at(directory.chardevs()));
-    let mut server = server(arguments, network, monitors, chardevs, connections);
+    let folders = Folders::new().map_err(|errno| Failure::new(words(errno)))?;
+    let mut server = server(arguments, network, monitors, chardevs, (connections, folders));
     match populate(&mut server, arguments, &saved) {
         Ok(()) => Ok((server, directory)),
         Err(failure) if was_adopted => {
@@ -127,7 +129,7 @@ fn server(
     network: Network,
     monitors: Monitors,
     chardevs: Chardevs,
-    connections: Connections,
+    (connections, folders): (Connections, Folders),
 ) -> Server {
     // There is no processor to start here, so nobody has said `cont` yet, as after QEMU's -S. Frames flow in
     // every state.
@@ -139,6 +141,7 @@ fn server(
         chardevs,
         reach: Reach::default(),
         plugs: Plugs::default(),
+        folders,
         connections,
         announcements: Announcements::default(),
         leaving: Leaving::default(),
@@ -148,6 +151,7 @@ fn server(
     for port in server.network.inventory().ports() {
         server.reach.begin(port);
         server.plugs.begin(port);
+        server.folders.begin(port, server.network.vault());
     }
     server.recall_connections();
     server

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use framewire_shared::driver::user::{DHCP_BYTES_MAX, FORWARDS_MAX, SEARCH_BYTES_MAX, User4, User6};
 use framewire_shared::driver::{DriverOptions, UserOptions};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::Checked;
 use super::listen::listen;
@@ -12,6 +13,7 @@ use super::network::{Network4, Network6};
 use super::resolver::Resolvers;
 use super::{Names, names, search_list};
 use crate::host::well;
+use crate::host::words;
 use crate::kind::prepare::{Prepared, PreparedQueue};
 use crate::qmp::answer::QmpError;
 
@@ -29,6 +31,10 @@ pub(in crate::kind) fn prepare(checked: &Checked) -> Result<Prepared, QmpError> 
         descriptors.extend(well::start().map_err(failed)?);
     }
     descriptors.extend(forwards(checked, &mut options)?);
+    if checked.tftp.is_some() {
+        options.is_served = 1;
+        descriptors.extend(files()?);
+    }
     if !checked.guest_forwards.is_empty() {
         log::warn!("guestfwd: not built yet, the guest is refused there");
     }
@@ -117,6 +123,14 @@ fn forwards(checked: &Checked, options: &mut UserOptions) -> Result<Vec<OwnedFd>
     }
     options.forward_count = u32::try_from(sockets.len()).expect("FORWARDS_MAX is small");
     Ok(sockets)
+}
+
+/// The two ends on which the worker asks for files; the control plane's own is the second.
+fn files() -> Result<[OwnedFd; 2], QmpError> {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    let failed = |errno| QmpError::generic(format!("user: tftp: {}", words(errno)));
+    let pair = rustix::net::socketpair(family, kind, SocketFlags::CLOEXEC, None);
+    pair.map(|(worker, control)| [worker, control]).map_err(failed)
 }
 
 /// Who serves files to Windows guests, where Debian and QEMU have it.

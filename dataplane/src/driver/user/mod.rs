@@ -19,6 +19,7 @@ mod assembly;
 mod calls;
 pub mod dhcp;
 pub mod dhcpv6;
+mod files;
 mod flow;
 pub mod fragment;
 mod header;
@@ -47,6 +48,7 @@ use framewire_shared::limits::BURST_FRAMES_MAX;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
 pub(in crate::driver) use self::calls::SYSTEM_CALLS;
+pub(in crate::driver) use self::files::SYSTEM_CALLS as FILE_SYSTEM_CALLS;
 
 use self::assembly::Assembly;
 use self::calls::Event;
@@ -119,6 +121,8 @@ const ACCEPTED_MAX: usize = 16;
 
 /// The timer's number among what is watched; listening sockets have those above, by their place.
 const TIMER: u64 = u64::MAX;
+/// The socket on which files come.
+const FILES: u64 = u64::MAX - 1;
 const LISTENERS: u64 = u64::MAX << 32;
 
 /// A frame that is being heard.
@@ -142,12 +146,12 @@ impl User {
         let now_ns = monotonic_ns();
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
         // Numbers of packets begin where nobody can guess.
-        let [a, b, ..] = RandomState::new().hash_one(0).to_ne_bytes();
+        let [a, b, random @ .., _, _] = RandomState::new().hash_one(0).to_ne_bytes();
         let user = User {
             translator: Translator { options: *options },
             neighbours: Neighbours::default(),
             replies: Replies::new(u16::from_ne_bytes([a, b]), counters),
-            services: Services::default(),
+            services: Services::new(u32::from_ne_bytes(random)),
             assembly: Some(Box::new(Assembly::new()?)),
             copy: Box::new([0; COPY_BYTES]),
             counters,
@@ -164,6 +168,9 @@ impl User {
         user.flows.watcher.watch(user.timer.as_fd(), TIMER)?;
         for (number, listener) in (LISTENERS..).zip(user.listeners()) {
             user.flows.watcher.watch(listener.as_fd(), number)?;
+        }
+        if let Some(files) = user.files_socket() {
+            user.flows.watcher.watch(files, FILES)?;
         }
         Ok(user)
     }
@@ -299,6 +306,7 @@ impl User {
             let event = self.flows.watcher.event(place);
             match event.number {
                 TIMER => {}
+                FILES => self.services.tftp.look(),
                 number if number >= LISTENERS => self.hear_listener(number - LISTENERS),
                 number => self.hear_event(Reference::from_bits(number), event),
             }
@@ -370,6 +378,9 @@ impl Queue for User {
         self.spoken.clear();
         self.is_stirred = false;
         self.look();
+        if self.services.tftp.is_waiting() {
+            self.take_files();
+        }
         self.replies.give(burst, turn);
         self.ask_flows(burst, turn);
         self.replies.give(burst, turn);

@@ -7,8 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::dhcp::{self, Leases};
 use super::dhcpv6;
+use super::files;
 use super::header::{Path, TTL, mac_of4, mac_of6};
 use super::packet::{Ip, Malformed, UDP_BYTES, Udp, protocol};
+use super::translate::Alias;
 use super::{Heard, User, copied};
 use crate::frame::checksum::Sum;
 
@@ -22,9 +24,17 @@ const BROADCAST: [u8; 6] = [0xff; 6];
 pub(super) const TOS: u8 = 0x10;
 
 /// What the services remember.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Services {
     leases: Leases,
+    pub(super) tftp: files::Server,
+}
+
+impl Services {
+    /// Of a new network; `random` keeps apart what is said to it from what was said to one before.
+    pub(super) fn new(random: u32) -> Self {
+        Services { leases: Leases::default(), tftp: files::Server::new(random) }
+    }
 }
 
 /// Who is asked.
@@ -32,6 +42,7 @@ pub(super) struct Services {
 enum Service {
     Dhcp,
     Dhcpv6,
+    Tftp,
 }
 
 impl User {
@@ -50,6 +61,7 @@ impl User {
         match service {
             Service::Dhcp => self.serve_dhcp(payload),
             Service::Dhcpv6 => self.serve_dhcpv6(ip, udp, payload),
+            Service::Tftp => self.serve_tftp(ip, udp, payload),
         }
         Ok(true)
     }
@@ -61,11 +73,18 @@ impl User {
                 let is_ours = address.octets() == options.ipv4.host || address.is_broadcast();
                 is_ours.then_some(Service::Dhcp)
             }
+            (IpAddr::V4(address), files::PORT) => {
+                (address.octets() == options.ipv4.host).then_some(Service::Tftp)
+            }
             // Who is restricted gets nothing by UDP over IPv6.
             (IpAddr::V6(_), _) if options.is_restricted != 0 => None,
             (IpAddr::V6(address), DHCPV6_PORT) => {
                 let is_ours = address.octets() == options.ipv6.host || address == DHCPV6_GROUP;
                 is_ours.then_some(Service::Dhcpv6)
+            }
+            (address @ IpAddr::V6(_), files::PORT) => {
+                let is_host = self.translator.alias(address) == Some(Alias::Host);
+                is_host.then_some(Service::Tftp)
             }
             (_, _) => None,
         }

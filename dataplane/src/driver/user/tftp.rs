@@ -114,11 +114,17 @@ pub struct Sessions([Session; SESSIONS]);
 
 impl Default for Sessions {
     fn default() -> Self {
-        Sessions([NOBODY; SESSIONS])
+        Sessions::new(0)
     }
 }
 
 impl Sessions {
+    /// None yet. References count from `first`: answers to those who were there before are for nobody here.
+    #[must_use]
+    pub fn new(first: u32) -> Self {
+        Sessions([Session { generation: first, ..NOBODY }; SESSIONS])
+    }
+
     /// A datagram has come to port 69.
     pub fn take<'a>(
         &mut self,
