@@ -32,7 +32,7 @@ class Exchange:
         self.folder = tempfile.mkdtemp(prefix="ux.")
         self.host = Host(self.folder, resolv_conf)
         self.host.resolv_conf_is("nameserver 127.0.0.1\n")
-        self.numbers, self.received = {}, {}
+        self.numbers, self.received, self.before = {}, {}, set()
 
     def run(self):
         """The steps that differ: pairs of index and text."""
@@ -63,6 +63,8 @@ class Exchange:
             return self.survive(wire, step, is_last)
         for item in step.get("send", []):
             wire.send(self.frame(item))
+        if is_last:
+            self.host.may_reset.set()
         found = self.collect(wire, wanted)
         self.received[index] = [frame.hex() for frame in found.frames]
         return facts.difference(wanted, found)
@@ -76,15 +78,17 @@ class Exchange:
     def collect(self, wire, wanted):
         received = []
         end = time.monotonic() + PATIENCE[0]
-        found = facts.came(received, self.numbers)
+        found = facts.came(received, self.numbers, self.before)
         while not facts.is_complete(wanted, found) and time.monotonic() < end:
             frame = wire.receive(end - time.monotonic())
             if frame is not None:
                 received.append(frame)
-                found = facts.came(received, self.numbers)
+                found = facts.came(received, self.numbers, self.before)
         while (frame := wire.receive(QUIET_S if received else SILENCE_S)) is not None:
             received.append(frame)
-        return facts.came(received, self.numbers)
+        found = facts.came(received, self.numbers, self.before)
+        self.before |= facts.numbers_taken(received, self.numbers)
+        return found
 
     def survive(self, wire, step, is_last):
         """Hostile frames may be answered as one likes; the last one must be answered as QEMU would if it lived."""

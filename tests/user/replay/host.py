@@ -11,6 +11,8 @@ class Host:
     def __init__(self, folder, resolv_conf):
         self.folder, self.servers_file = folder, resolv_conf
         self.open, self.client = [], None
+        # Servers that reset do so in the last step: the guest has its connection by then.
+        self.may_reset = threading.Event()
 
     def prepare(self, action):
         getattr(self, action["op"])(action)
@@ -60,7 +62,7 @@ class Host:
             while True:
                 connection, _peer = server.accept()
                 self.open.append(connection)
-                start(talk, connection, action.get("mode", "echo"), action.get("hello", "").encode())
+                start(talk, self, connection, action.get("mode", "echo"), action.get("hello", "").encode())
         start(serve)
 
     def tcp_connect(self, action):
@@ -92,6 +94,7 @@ class Host:
             client.sendto(action["text"].encode(), ("127.0.0.1", action["port"]))
 
     def end(self):
+        self.may_reset.set()
         for opened in self.open:
             # A thread that waits in it is woken by this, and not by closing.
             try:
@@ -101,10 +104,11 @@ class Host:
             opened.close()
 
 
-def talk(connection, mode, hello):
+def talk(host, connection, mode, hello):
     """One connection to a server, to its end."""
     connection.sendall(hello)
     if mode == "reset":
+        host.may_reset.wait()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
     elif mode == "close":

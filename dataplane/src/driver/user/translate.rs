@@ -157,11 +157,12 @@ impl Translator {
 
     /// The way on which errors about a packet go: from the router.
     pub(super) fn complaint(&self, ip: &Ip) -> Path {
-        let source = match ip.source {
-            IpAddr::V4(_) => self.host_alias(true),
-            IpAddr::V6(_) => link_local_host(&self.options.ipv6).into(),
+        // Only the old network's errors have a precedence.
+        let (source, tos) = match ip.source {
+            IpAddr::V4(_) => (self.host_alias(true), 0xc0 | ip.tos & 0x1e),
+            IpAddr::V6(_) => (link_local_host(&self.options.ipv6).into(), 0),
         };
-        Path { ttl: TTL_MAX, tos: 0xc0 | ip.tos & 0x1e, ..self.path(ip.from, source, ip.source) }
+        Path { ttl: TTL_MAX, tos, ..self.path(ip.from, source, ip.source) }
     }
 }
 
@@ -204,6 +205,26 @@ mod tests {
 
     fn host(text: &str) -> Lead {
         Lead::Host(text.parse().unwrap())
+    }
+
+    #[test]
+    fn errors_have_a_precedence_over_ipv4_alone() {
+        for (guest, tos) in [("10.0.2.15", 0xd0), ("fec0::15", 0)] {
+            let address: IpAddr = guest.parse().unwrap();
+            let ip = Ip {
+                from: [2; 6],
+                source: address,
+                destination: address,
+                protocol: 6,
+                ttl: 64,
+                tos: 0x10,
+                header_at: 14,
+                at: 54,
+                bytes: 20,
+                fragment: None,
+            };
+            assert_eq!(translator().complaint(&ip).tos, tos);
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ const RETRIES_MAX: u8 = 12;
 /// The first wait for an answer, and the longest.
 const WAIT_FIRST_NS: u64 = 200_000_000;
 const WAIT_MAX_NS: u64 = 12_000_000_000;
+/// The first wait for the answer to a beginning: who is to give it may have to be found yet.
+const WAIT_BEGINNING_NS: u64 = 1_000_000_000;
 
 /// Where a connection is in its life. Events and not states: each is told once and stays true.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -282,7 +284,9 @@ impl Connection {
         let before = self.edge.wrapping_sub(self.wanted);
         if is_after(edge, self.edge) {
             self.edge = edge;
-            return room - before >= (2 * u32::from(self.mss)).min(before.max(1));
+            // A guest that has not answered yet cannot be told: there is no number to acknowledge.
+            return self.events.is_established
+                && room - before >= (2 * u32::from(self.mss)).min(before.max(1));
         }
         false
     }
@@ -373,7 +377,8 @@ impl Connection {
 
     /// How long an answer is waited for.
     pub(in super::super) fn patience_ns(&self) -> u64 {
-        (WAIT_FIRST_NS << self.retries.min(7)).min(WAIT_MAX_NS)
+        let first_ns = if self.events.is_established { WAIT_FIRST_NS } else { WAIT_BEGINNING_NS };
+        (first_ns << self.retries.min(7)).min(WAIT_MAX_NS)
     }
 
     /// Whether both streams have ended and everybody knows.

@@ -185,6 +185,8 @@ impl User {
             tcp.connection.promise(calls::send_room(&flow.socket).0);
             let due_ns = self.now_ns + tcp.connection.patience_ns();
             self.flows.expect(reference, due_ns);
+        } else if !tcp.connection.events.is_established {
+            return; // A guest that has not answered cannot be told anything, and is asked again in its own time.
         } else if event.can_send {
             let (room, _is_low) = calls::send_room(&flow.socket);
             tcp.owes_answer |= tcp.connection.promise(room);

@@ -147,6 +147,18 @@ fn our_own_asking_is_answered_once() {
     assert_eq!(connection.mss, 1400);
 }
 
+#[test]
+fn a_guest_that_has_not_answered_is_told_of_no_room() {
+    let mut asking = Connection::asking(OUR_FIRST, 1460);
+    asking.open();
+    assert!(!asking.promise(1 << 20), "there is nothing yet to acknowledge");
+    assert_eq!(asking.patience_ns(), WAIT_BEGINNING_NS);
+    let mut connection = established();
+    connection.accept(60_000);
+    assert!(connection.promise(1 << 20), "the guest may send again");
+    assert_eq!(connection.patience_ns(), WAIT_FIRST_NS);
+}
+
 /// What a wire does with a segment.
 #[derive(Debug, Clone, Copy)]
 enum Wire {
