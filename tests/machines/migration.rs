@@ -50,7 +50,8 @@ fn moves_with(more: &str) {
     let uri = format!("unix:{}", incoming.display());
     let parts = Parts { incoming: Some(incoming.clone()), ..Parts::default() };
     let other = Machine::start(&parts.nic(0, &socket("vn1"), 1, more));
-    wait_for("the other QEMU to wait", PATIENCE, || incoming.exists().then_some(()));
+    // Its monitor answers only when it listens at that path.
+    other.qmp().command("query-status", json!({}));
     let has_moved = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let traffic =

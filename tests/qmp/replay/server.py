@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import time
 
 CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000
 PR_SET_CHILD_SUBREAPER = 36
@@ -64,8 +65,21 @@ def adopt_orphans():
 
 
 def end_orphans():
-    """Kills every child of this process (servers have been waited for by now); names of those that still ran."""
-    names = []
+    """Ends every child of this process (servers have been waited for by now); names of those that did not end by
+    themselves: what a server has started may notice a moment after it that it has gone."""
+    until = time.monotonic() + 5
+    while children() and time.monotonic() < until:
+        time.sleep(0.005)
+    left = children()
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return list(left.values())
+
+
+def children():
+    """Names of the children that run, by pid; those that have ended are waited for."""
+    running = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open("/proc/%s/stat" % pid) as f:
@@ -73,13 +87,13 @@ def end_orphans():
             state, parent = rest.split()[:2]
             if int(parent) != os.getpid():
                 continue
-            if state != "Z":
-                names.append(name)
-                os.kill(int(pid), signal.SIGKILL)
-            os.waitpid(int(pid), 0)
+            if state == "Z":
+                os.waitpid(int(pid), 0)
+            else:
+                running[int(pid)] = name
         except (OSError, IndexError):
             continue
-    return names
+    return running
 
 
 def enter_netns():
