@@ -22,7 +22,6 @@ use rustix::io::Errno;
 
 use crate::inventory::Port;
 use crate::kind::{Netdev, NetdevAdd};
-use crate::qmp::qapi::{Dialect, Place, QapiType as _};
 use crate::vault::Vault;
 
 /// Requests of one port that are answered before others have their turn.
@@ -62,9 +61,10 @@ impl Folders {
         if port.kind() != "user" {
             return;
         }
-        let arguments = serde_json::Value::Object(port.description.arguments.clone());
-        let netdev = NetdevAdd::visit(&Place::root(&arguments, Dialect::Json)).map(|add| add.netdev);
-        let (Ok(Netdev::User(options)), Some(queue)) = (netdev, port.queues.first()) else { return };
+        let (Some(Netdev::User(options)), Some(queue)) = (NetdevAdd::of_port(port), port.queues.first())
+        else {
+            return;
+        };
         let (Some(path), Some(socket)) = (options.tftp, socket(vault, queue.key)) else { return };
         let number = epoll::EventData::new_u64(port.number);
         if let Err(errno) = epoll::add(&self.epoll, socket, number, epoll::EventFlags::IN) {

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use crate::inventory::Port;
 use crate::kind::{Netdev, NetdevAdd, vde};
-use crate::qmp::qapi::{Dialect, Place, QapiType as _};
 
 /// How often a plug is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -54,9 +53,7 @@ impl Plugs {
         if port.kind() != "vde" {
             return;
         }
-        let arguments = serde_json::Value::Object(port.description.arguments.clone());
-        let netdev = NetdevAdd::visit(&Place::root(&arguments, Dialect::Json)).map(|add| add.netdev);
-        if let Ok(Netdev::Vde(options)) = netdev {
+        if let Some(Netdev::Vde(options)) = NetdevAdd::of_port(port) {
             let plug = Plug {
                 checked: options.checked(),
                 is_plugged: true,

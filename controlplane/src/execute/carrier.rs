@@ -12,7 +12,6 @@ use crate::connection::{Change, Opened, Outcome, Source, Told};
 use crate::inventory::{Inventory, Port};
 use crate::kind::{Netdev, NetdevAdd, socket, stream};
 use crate::network::Error;
-use crate::qmp::qapi::{Dialect, Place, QapiType as _};
 use crate::qmp::types::event::{Event, NetdevStreamConnected, NetdevStreamDisconnected};
 use crate::vault::Kept;
 
@@ -124,8 +123,7 @@ fn replace(next: &mut Inventory, change: Change) -> Result<Option<Kept>, RegionE
 
 /// Where the connection of a port comes from that the last control plane made.
 fn source(port: &Port) -> Option<Source> {
-    let arguments = serde_json::Value::Object(port.description.arguments.clone());
-    let netdev = NetdevAdd::visit(&Place::root(&arguments, Dialect::Json)).ok()?.netdev;
+    let netdev = NetdevAdd::of_port(port)?;
     if let Netdev::Stream(options) = &netdev {
         let checked = options.checked().ok()?;
         return Some(stream::prepare::source(&checked, &port.id));

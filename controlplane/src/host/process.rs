@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
@@ -69,19 +69,8 @@ impl Process {
     /// # Errors
     /// If it cannot be started.
     pub fn start(program: &Path, descriptor: OwnedFd) -> io::Result<Self> {
-        // The standard library reports a failed exec through a pipe of its own, which must not get the number
-        // that `place` is about to overwrite: this takes the number if it is free.
-        let _taken = rustix::io::fcntl_dupfd_cloexec(&descriptor, HANDOVER)?;
-        let mut command = Command::new(program);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        let begin = move || {
-            rustix::process::setpgid(None, None)?;
-            signals::unblock_all()?;
-            place(&descriptor)
-        };
-        // SAFETY: between fork and exec it only makes system calls: no allocation, no lock.
-        unsafe { command.pre_exec(begin) };
-        let child = command.spawn()?;
+        // SAFETY: it does nothing.
+        let child = unsafe { spawn(program, descriptor, || Ok(())) }?;
         let pid = Pid::from_child(&child);
         // Its number is ours until we wait for it, so this finds no other process.
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
@@ -130,6 +119,21 @@ fn is_readable(descriptor: &OwnedFd) -> bool {
 /// # Errors
 /// If it cannot be started.
 pub fn start_detached(program: &Path, descriptor: OwnedFd) -> io::Result<()> {
+    // SAFETY: it only makes system calls.
+    unsafe { spawn(program, descriptor, leave_to_a_child) }?.wait().map(|_the_one_between| ())
+}
+
+/// Starts a program with a descriptor under its number; `last` is done right before it runs.
+///
+/// # Safety
+/// `last` runs between fork and exec: it may make system calls, but must not allocate or take a lock.
+unsafe fn spawn(
+    program: &Path,
+    descriptor: OwnedFd,
+    last: impl Fn() -> io::Result<()> + Send + Sync + 'static,
+) -> io::Result<Child> {
+    // The standard library reports a failed exec through a pipe of its own, which must not get the number
+    // that `place` is about to overwrite: this takes the number if it is free.
     let _taken = rustix::io::fcntl_dupfd_cloexec(&descriptor, HANDOVER)?;
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -137,11 +141,12 @@ pub fn start_detached(program: &Path, descriptor: OwnedFd) -> io::Result<()> {
         rustix::process::setpgid(None, None)?;
         signals::unblock_all()?;
         place(&descriptor)?;
-        leave_to_a_child()
+        last()
     };
-    // SAFETY: between fork and exec it only makes system calls: no allocation, no lock.
+    // SAFETY: between fork and exec it only makes system calls, and the caller vouches for `last`: no allocation,
+    // no lock.
     unsafe { command.pre_exec(begin) };
-    command.spawn()?.wait().map(|_the_one_between| ())
+    command.spawn()
 }
 
 /// Goes on in a child of this process, and ends this one. Runs between fork and exec.

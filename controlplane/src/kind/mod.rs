@@ -30,6 +30,9 @@ pub mod vmnet;
 
 use std::net::Ipv4Addr;
 
+use serde_json::Value;
+
+use crate::inventory::Port;
 use crate::qmp::answer::QmpError;
 use crate::qmp::json;
 use crate::qmp::qapi::define::{object, union};
@@ -170,6 +173,13 @@ object! {
 }
 
 impl NetdevAdd {
+    /// The netdev that a port was made with, if it is one.
+    #[must_use]
+    pub fn of_port(port: &Port) -> Option<Netdev> {
+        let arguments = Value::Object(port.description.arguments.clone());
+        Self::visit(&Place::root(&arguments, Dialect::Json)).ok().map(|add| add.netdev)
+    }
+
     /// All checks of `netdev_add` that need no system call, in QEMU's order.
     pub fn check(&self, around: &dyn Surroundings) -> Result<Checked, QmpError> {
         check_identifier("id", &self.id)?;

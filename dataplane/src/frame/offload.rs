@@ -7,6 +7,8 @@ use framewire_shared::counters::DropReason;
 
 /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: the checksum field holds the sum of the pseudo header; the rest is missing.
 pub const NEEDS_CHECKSUM: u8 = 1;
+/// `VIRTIO_NET_HDR_F_DATA_VALID`: whoever gave us the frame has checked its checksums.
+pub const DATA_VALID: u8 = 2;
 
 /// `VIRTIO_NET_HDR_GSO_NONE`.
 pub const GSO_NONE: u8 = 0;
@@ -49,6 +51,13 @@ impl Offload {
         csum_start: 0,
         csum_offset: 0,
     };
+
+    /// Whether nobody needs to look at checksums: they are still to be made, or were found right.
+    #[inline]
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.flags & (NEEDS_CHECKSUM | DATA_VALID) != 0
+    }
 
     /// Whether it says anything at all, be it only about work that was done already.
     #[inline]

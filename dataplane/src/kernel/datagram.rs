@@ -162,7 +162,8 @@ impl Mailer {
 /// A header that names segments and nothing else. The kernel's type wants them mutable even if it only
 /// reads them.
 #[inline]
-fn message(segments: &[Segment]) -> libc::msghdr {
+#[must_use]
+pub fn message(segments: &[Segment]) -> libc::msghdr {
     libc::msghdr {
         msg_name: std::ptr::null_mut(),
         msg_namelen: 0,

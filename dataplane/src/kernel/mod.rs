@@ -15,7 +15,7 @@ mod bytes;
 mod datagram;
 
 pub use bytes::{read, write, write_all_of};
-pub use datagram::{Mailer, Message, Run, receive, receive_run};
+pub use datagram::{Mailer, Message, Run, message, receive, receive_run};
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 

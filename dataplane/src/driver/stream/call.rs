@@ -9,7 +9,7 @@ use framewire_shared::stream_memory::Call;
 use rustix::io::Errno;
 
 use crate::frame::Segment;
-use crate::kernel::{enter, number_of};
+use crate::kernel::{enter, message, number_of};
 
 /// Receives into `into`. Nothing received is the end of the stream.
 ///
@@ -35,15 +35,7 @@ fn make(
     segments: &[Segment],
     flags: libc::c_int,
 ) -> Result<usize, Errno> {
-    let header = libc::msghdr {
-        msg_name: std::ptr::null_mut(),
-        msg_namelen: 0,
-        msg_iov: segments.as_ptr().cast_mut().cast(),
-        msg_iovlen: segments.len(),
-        msg_control: std::ptr::null_mut(),
-        msg_controllen: 0,
-        msg_flags: 0,
-    };
+    let header = message(segments);
     // SAFETY: the record is valid for writes of a header, and its queue, which holds it, is in our hands.
     unsafe { call.as_ptr().cast::<libc::msghdr>().write(header) };
     let flags = usize::try_from(flags).expect("flags are bits");

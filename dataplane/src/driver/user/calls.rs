@@ -5,10 +5,11 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 
 use crate::frame::Segment;
-use crate::kernel::{enter, number_of};
+use crate::kernel::{enter, message, number_of};
 
 /// System calls made here and by the flows, for the data plane's filter.
 pub(in crate::driver) const SYSTEM_CALLS: &[libc::c_long] = &[
@@ -109,25 +110,13 @@ pub(super) fn accept(listener: BorrowedFd<'_>) -> Result<(OwnedFd, Option<Socket
     Ok((socket, peer))
 }
 
-fn header(segments: &[Segment]) -> libc::msghdr {
-    libc::msghdr {
-        msg_name: std::ptr::null_mut(),
-        msg_namelen: 0,
-        msg_iov: segments.as_ptr().cast_mut().cast(),
-        msg_iovlen: segments.len(),
-        msg_control: std::ptr::null_mut(),
-        msg_controllen: 0,
-        msg_flags: 0,
-    }
-}
-
 /// Sends segments, as many bytes as the socket has room for. To an address, if it is not connected.
 ///
 /// # Errors
 /// As the kernel's.
 pub(super) fn send(socket: &OwnedFd, from: &[Segment], to: Option<SocketAddr>) -> Result<usize, Errno> {
     let mut address = to.map(KernelAddress::of);
-    let mut message = header(from);
+    let mut message = message(from);
     if let Some(address) = &mut address {
         message.msg_name = (&raw mut address.bytes).cast();
         message.msg_namelen = address.len;
@@ -165,7 +154,7 @@ pub(super) fn receive_from(
     into: Segment,
 ) -> Result<(usize, Option<SocketAddr>), Errno> {
     let mut address = KernelAddress::empty();
-    let mut message = header(std::slice::from_ref(&into));
+    let mut message = message(std::slice::from_ref(&into));
     message.msg_name = (&raw mut address.bytes).cast();
     message.msg_namelen = address.len;
     let at = &raw mut message as usize;
@@ -241,6 +230,10 @@ pub(super) struct Event {
     pub(super) has_failed: bool,
 }
 
+/// What is told of each socket, once a change.
+const WATCHED: EventFlags =
+    EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
+
 /// Events that are taken at once.
 const EVENTS_MAX: usize = 64;
 
@@ -264,16 +257,14 @@ impl Watcher {
     /// # Errors
     /// As the kernel's.
     pub(super) fn watch(&self, socket: BorrowedFd<'_>, number: u64) -> rustix::io::Result<()> {
-        use rustix::event::epoll::{EventData, EventFlags, add};
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        add(&self.epoll, socket, EventData::new_u64(number), flags)
+        use rustix::event::epoll::{EventData, add};
+        add(&self.epoll, socket, EventData::new_u64(number), WATCHED)
     }
 
     /// Looks at a socket anew: what holds already is told once more.
     pub(super) fn look_again(&self, socket: &OwnedFd, number: u64) {
-        use rustix::event::epoll::{EventData, EventFlags, modify};
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        let _ = modify(&self.epoll, socket, EventData::new_u64(number), flags);
+        use rustix::event::epoll::{EventData, modify};
+        let _ = modify(&self.epoll, socket, EventData::new_u64(number), WATCHED);
     }
 
     /// Takes what has happened, without waiting. Returns how many; [`Watcher::event`] has them.

@@ -104,16 +104,24 @@ impl Path {
     }
 
     /// A UDP header, in front of `payload`.
-    pub(super) fn udp(&self, [source, destination]: [u16; 2], payload: &[u8]) -> [u8; UDP_BYTES] {
-        let bytes = UDP_BYTES + payload.len();
-        let mut header = [0; UDP_BYTES];
-        header[..2].copy_from_slice(&source.to_be_bytes());
-        header[2..4].copy_from_slice(&destination.to_be_bytes());
-        header[4..6].copy_from_slice(&length(bytes).to_be_bytes());
-        let sum = self.pseudo_sum(protocol::UDP, bytes).then(Sum::of(&header)).then(Sum::of(payload));
+    pub(super) fn udp(&self, ports: [u16; 2], payload: &[u8]) -> [u8; UDP_BYTES] {
+        let mut header = udp_header(ports, payload.len());
+        let sum = self
+            .pseudo_sum(protocol::UDP, UDP_BYTES + payload.len())
+            .then(Sum::of(&header))
+            .then(Sum::of(payload));
         header[6..].copy_from_slice(&sum.checksum());
         header
     }
+}
+
+/// A UDP header from and to these ports, before so many bytes, without its checksum.
+pub(super) fn udp_header([source, destination]: [u16; 2], payload_bytes: usize) -> [u8; UDP_BYTES] {
+    let mut header = [0; UDP_BYTES];
+    header[..2].copy_from_slice(&source.to_be_bytes());
+    header[2..4].copy_from_slice(&destination.to_be_bytes());
+    header[4..6].copy_from_slice(&length(UDP_BYTES + payload_bytes).to_be_bytes());
+    header
 }
 
 /// A length as a header has it. Nothing that is built here is longer than a packet may be.

@@ -177,9 +177,13 @@ impl User {
 
     /// Sockets that listen, in the order of the forwards.
     fn listeners(&self) -> &[OwnedFd] {
-        let count = self.translator.options.forwards().len();
-        let first = self.translator.options.descriptors() - count;
-        &self.descriptors[first..first + count]
+        let first = self.first_listener();
+        &self.descriptors[first..first + self.translator.options.forwards().len()]
+    }
+
+    /// The place of the first of them.
+    fn first_listener(&self) -> usize {
+        self.translator.options.descriptors() - self.translator.options.forwards().len()
     }
 
     /// Takes one frame of the guest's.
@@ -229,6 +233,14 @@ impl User {
             protocol::TCP => self.hear_tcp(ip, heard),
             _unknown => Ok(()),
         }
+    }
+
+    /// Whether the checksum of a packet adds up: of `bytes` bytes behind the IP header, and the pseudo header.
+    fn adds_up(&self, ip: &Ip, bytes: usize, heard: Heard<'_>) -> bool {
+        let mut cursor = Cursor::new(heard.segments);
+        cursor.pass(ip.at);
+        let pseudo = self.translator.back(ip).pseudo_sum(ip.protocol, bytes);
+        pseudo.then(cursor.sum(bytes)).checksum() == [0xff, 0xff]
     }
 
     fn hear_icmp(&mut self, ip: &Ip, heard: Heard<'_>) -> Result<(), Malformed> {
@@ -332,7 +344,7 @@ impl User {
     fn hear_listener(&mut self, number: u64) {
         let Ok(nth) = usize::try_from(number) else { return };
         let Some(forward) = self.translator.options.forwards().get(nth).copied() else { return };
-        let place = self.translator.options.descriptors() - self.translator.options.forwards().len() + nth;
+        let place = self.first_listener() + nth;
         let mut accepted = 0;
         while forward.is_udp == 0 && accepted < ACCEPTED_MAX && self.accept(forward, place) {
             accepted += 1;

@@ -9,10 +9,9 @@ use super::dhcp::{self, Leases};
 use super::dhcpv6;
 use super::files;
 use super::header::{Path, TTL, mac_of4, mac_of6};
-use super::packet::{Ip, Malformed, UDP_BYTES, Udp, protocol};
+use super::packet::{Ip, Malformed, UDP_BYTES, Udp};
 use super::translate::Alias;
 use super::{Heard, User, copied};
-use crate::frame::checksum::Sum;
 
 /// Where guests ask for addresses, and where they are told.
 const DHCP_PORTS: [u16; 2] = [67, 68];
@@ -50,10 +49,10 @@ impl User {
     pub(super) fn serve(&mut self, ip: &Ip, udp: &Udp, heard: Heard<'_>) -> Result<bool, Malformed> {
         let Some(service) = self.service(udp) else { return Ok(false) };
         let bytes = UDP_BYTES + udp.bytes;
-        let datagram = copied(&mut self.copy, heard, ip.at, bytes)?;
-        if !heard.frame.offload.needs_checksum() && !is_sound(&self.translator.back(ip), udp, datagram) {
+        if !heard.frame.offload.needs_checksum() && !self.is_sound(ip, udp, heard) {
             return Err(Malformed);
         }
+        let datagram = copied(&mut self.copy, heard, ip.at, bytes)?;
         // The payload is looked at while answers are made.
         let mut payload = [0; super::COPY_BYTES];
         let payload = &mut payload[..udp.bytes];
@@ -134,13 +133,4 @@ impl User {
         let path = self.translator.path(ip.from, host.into(), ip.source);
         self.replies.datagram(&path, [DHCPV6_PORT, udp.source.port()], &reply[..bytes]);
     }
-}
-
-/// Whether a datagram with its checksum adds up. Over IPv4 it may have none.
-fn is_sound(path: &Path, udp: &Udp, datagram: &[u8]) -> bool {
-    if udp.checksum == 0 {
-        return udp.source.is_ipv4();
-    }
-    let sum = path.pseudo_sum(protocol::UDP, datagram.len()).then(Sum::of(datagram));
-    sum.checksum() == [0xff, 0xff]
 }

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::calls;
 use super::flow::{Flow, Key, Kind, Reference, Udp};
 use super::fragment;
-use super::header::{MTU, PATH_BYTES_MAX, Path};
+use super::header::{MTU, PATH_BYTES_MAX, Path, udp_header};
 use super::icmp::Unreachable;
 use super::packet::{self, Ip, Malformed, UDP_BYTES, protocol};
 use super::translate::Lead;
@@ -44,7 +44,7 @@ impl User {
             return Ok(());
         }
         let offload = heard.frame.offload;
-        if offload.flags & (NEEDS_CHECKSUM | 2) == 0 && !self.adds_up(ip, &udp, heard) {
+        if !offload.is_good() && !self.is_sound(ip, &udp, heard) {
             return Err(Malformed);
         }
         let host = match self.translator.lead(udp.destination, true) {
@@ -71,16 +71,12 @@ impl User {
         Ok(())
     }
 
-    /// Whether a checksum is right, or missing where it may be.
-    fn adds_up(&self, ip: &Ip, udp: &packet::Udp, heard: Heard<'_>) -> bool {
+    /// Whether a datagram's checksum is right, or missing where it may be.
+    pub(super) fn is_sound(&self, ip: &Ip, udp: &packet::Udp, heard: Heard<'_>) -> bool {
         if udp.checksum == 0 {
             return ip.source.is_ipv4();
         }
-        let bytes = UDP_BYTES + udp.bytes;
-        let mut cursor = Cursor::new(heard.segments);
-        cursor.pass(ip.at);
-        let pseudo = self.translator.back(ip).pseudo_sum(protocol::UDP, bytes);
-        pseudo.then(cursor.sum(bytes)).checksum() == [0xff, 0xff]
+        self.adds_up(ip, UDP_BYTES + udp.bytes, heard)
     }
 
     /// The flow of a guest's port, made if there is none.
@@ -175,11 +171,7 @@ impl User {
         if state.destination.port() == DNS_PORT {
             self.flows.expect(reference, now_ns + ANSWERED_NS);
         }
-        let mut header = [0; UDP_BYTES];
-        header[..2].copy_from_slice(&ports[0].to_be_bytes());
-        header[2..4].copy_from_slice(&ports[1].to_be_bytes());
-        let length = u16::try_from(UDP_BYTES + bytes).expect("a datagram fits its length");
-        header[4..6].copy_from_slice(&length.to_be_bytes());
+        let mut header = udp_header(ports, bytes);
         let pseudo = path.pseudo_sum(protocol::UDP, UDP_BYTES + bytes);
         let (at, total) = (path.header_bytes(), UDP_BYTES + bytes);
         if at - 14 + total > MTU {

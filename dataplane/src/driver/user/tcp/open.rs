@@ -20,12 +20,7 @@ use super::super::translate::Lead;
 use super::super::{Heard, User, arp};
 use super::connection::Connection;
 use super::segment::{self, HEADER_BYTES, Segment, flag};
-use crate::frame::Cursor;
 use crate::frame::checksum::Sum;
-use crate::frame::offload::NEEDS_CHECKSUM;
-
-/// The kernel that gave us the frame has checked its checksums (`VIRTIO_NET_HDR_F_DATA_VALID`).
-const IS_CHECKED: u8 = 2;
 
 /// Bytes of the largest segment over a family.
 pub(super) fn mss_max(is_ipv4: bool) -> u16 {
@@ -36,13 +31,8 @@ impl User {
     /// Hears a TCP packet.
     pub(in super::super) fn hear_tcp(&mut self, ip: &Ip, heard: Heard<'_>) -> Result<(), Malformed> {
         let segment = segment::parse(ip, heard.head)?;
-        if heard.frame.offload.flags & (NEEDS_CHECKSUM | IS_CHECKED) == 0 {
-            let mut cursor = Cursor::new(heard.segments);
-            cursor.pass(ip.at);
-            let pseudo = self.translator.back(ip).pseudo_sum(protocol::TCP, ip.bytes);
-            if pseudo.then(cursor.sum(ip.bytes)).checksum() != [0xff, 0xff] {
-                return Err(Malformed);
-            }
+        if !heard.frame.offload.is_good() && !self.adds_up(ip, ip.bytes, heard) {
+            return Err(Malformed);
         }
         let [guest, remote] = segment.ports;
         let key = Key {
