@@ -4,6 +4,7 @@
 //! (`socket,id=c0,path=/x,server=on`), and `server` is off by default where the monitor has it on. The option is
 //! rewritten into the monitor's form and read as that, so that there is one definition of a character device.
 
+pub mod attempt;
 pub mod file;
 pub mod held;
 pub mod remote;

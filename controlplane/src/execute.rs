@@ -13,15 +13,16 @@ mod nic;
 mod plug;
 mod report;
 mod session;
+mod waiting;
 
-use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 pub use self::chardev::Chardevs;
+pub use self::waiting::Waiting;
 use crate::connection::Connections;
 use crate::folders::Folders;
-use crate::host::resolve;
+use crate::host::lookup::{Answer, Question};
 use crate::inventory::Inventory;
 use crate::kind::prepare::Descriptors;
 use crate::kind::{ChardevNature, Neighbour, Surroundings};
@@ -73,6 +74,8 @@ pub struct Server {
     pub leaving: Leaving,
     /// Where NICs listen, unless they say otherwise.
     pub runtime_dir: PathBuf,
+    /// Commands that wait for somebody outside.
+    pub waiting: Waiting,
     /// Somebody asked for the end.
     pub is_ending: bool,
 }
@@ -87,16 +90,7 @@ pub enum Caller<'a> {
 }
 
 impl Server {
-    /// Executes a request of a client.
-    ///
-    /// # Errors
-    /// As the client will read it.
-    pub fn execute(&mut self, request: &Request) -> Outcome {
-        let command = request.command()?;
-        self.perform(command, Caller::Client(request))
-    }
-
-    /// Executes a command.
+    /// Executes a command, and waits for whomever it needs.
     ///
     /// # Errors
     /// As a client would read it.
@@ -206,6 +200,7 @@ fn target() -> SysEmuTarget {
 struct World<'a> {
     inventory: &'a Inventory,
     chardevs: &'a Chardevs,
+    names: &'a dyn Fn(&Question) -> Answer,
 }
 
 impl Surroundings for World<'_> {
@@ -218,8 +213,8 @@ impl Surroundings for World<'_> {
         self.chardevs.nature(id)
     }
 
-    fn resolve_ipv4(&self, host: &str) -> Option<Ipv4Addr> {
-        resolve::ipv4(host)
+    fn look_up(&self, question: &Question) -> Answer {
+        (self.names)(question)
     }
 }
 

@@ -84,14 +84,15 @@ impl Loop {
             self.server.hear(happening);
         }
         if let Some(request) = self.server.monitors.next_request() {
-            let outcome = self.server.execute(&request);
-            self.server.monitors.answer(request, outcome);
+            self.server.serve(request);
         }
         self.server.reach.try_due(self.server.network.vault());
         self.server.folders.attend(self.server.network.vault());
         self.server.chardevs.look_after();
         // After the answer: what a command began is told when it has happened.
         self.server.attend_connections();
+        // After connections: they answer the doorbell that those who look names up ring.
+        self.server.attend_waiting();
         self.server.attend_plugs();
         self.server.attend_nics();
         self.server.tell_news();
@@ -148,7 +149,11 @@ impl Server {
             self;
         let outside =
             [monitors.deadline(), network.supervisor().due(), reach.due(), plugs.due(), connections.due()];
-        outside.into_iter().chain([chardevs.due(), announcements.due(), leaving.due()]).flatten().min()
+        outside
+            .into_iter()
+            .chain([chardevs.due(), announcements.due(), leaving.due(), self.waiting.due()])
+            .flatten()
+            .min()
     }
 
     /// Takes note of what the data plane has told. It may tell anything: keys are looked up.

@@ -1,8 +1,8 @@
 //! Character devices that exist, and the sockets that they own until somebody uses them.
 //!
-//! A server listens as soon as it is made, so that its clients may connect and wait; a client that is not to try
-//! again connects at once, because the command must tell if it cannot. A client that may try again does so by itself
-//! ([`Remote`]). `wait` does not make the command wait: all other clients of this process would wait with it, for as long
+//! A server listens as soon as it is made, so that its clients may connect and wait. A client that is not to try
+//! again is there once it has connected, because the command must tell if it cannot: until then it is an [`Attempt`]. A
+//! client that may try again does so by itself ([`Remote`]). `wait` does not make the command wait: all other clients of this process would wait with it, for as long
 //! as somebody else likes.
 //!
 //! Monitors are character devices as well, always in use: clients see them in `query-chardev`.
@@ -14,21 +14,18 @@ use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrUnix, SocketType, sockopt};
 
+use super::attempt::Attempt;
 use super::remote::Remote;
 use super::{Checked, Role, Socket};
 use crate::connection::{Whereabouts, endpoints, whereabouts};
-use crate::host::lookup::look_up;
+use crate::host::lookup::{Answer, Question};
 use crate::host::stream_socket::{self, Endpoint, Started};
 use crate::host::words;
 use crate::kind::ChardevNature;
 use crate::qmp::types::socket_address::{SocketAddress, UnixSocketAddress};
-
-/// How long a connection over a network may take while everybody waits.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a character device has.
 #[derive(Debug)]
@@ -59,23 +56,57 @@ impl Drop for Listener {
     }
 }
 
-/// Opens what a character device has. `given` finds the descriptor of a number or name.
+/// What opening came to.
+#[derive(Debug)]
+pub enum Opening {
+    /// It is there.
+    Done(Held),
+    /// It will be there, or not.
+    Underway(Attempt),
+}
+
+/// The name that is to be looked up before this device is opened, if there is one.
+#[must_use]
+pub fn question(checked: &Checked) -> Option<Question> {
+    let Checked::Socket(Socket { address, role, .. }) = checked else { return None };
+    let is_server = match role {
+        Role::Server { .. } => true,
+        Role::Client { reconnect_ms: None } => false,
+        // It looks names up by itself: that one is unknown is no reason not to have it.
+        Role::Client { reconnect_ms: Some(_) } => return None,
+    };
+    match whereabouts(address, is_server) {
+        Ok(Whereabouts::Ask(question)) => Some(question),
+        Ok(Whereabouts::Known(_)) | Err(_) => None,
+    }
+}
+
+/// Opens what a character device has. `given` finds the descriptor of a number or name; `look_up` knows names.
 ///
 /// # Errors
 /// In QEMU's words; nothing is left behind.
-pub fn open(checked: Checked, given: impl FnOnce(&str) -> Result<OwnedFd, String>) -> Result<Held, String> {
-    let Checked::Socket(Socket { address, role, nodelay }) = checked else { return Ok(Held::Null) };
-    match (address, role) {
-        (SocketAddress::Fd(fd), role) => adopt(&fd.str, given(&fd.str)?, role),
+pub fn open(
+    checked: Checked,
+    given: impl FnOnce(&str) -> Result<OwnedFd, String>,
+    look_up: impl FnOnce(&Question) -> Answer,
+) -> Result<Opening, String> {
+    let Checked::Socket(Socket { address, role, nodelay }) = checked else {
+        return Ok(Opening::Done(Held::Null));
+    };
+    let held = match (address, role) {
+        (SocketAddress::Fd(fd), role) => adopt(&fd.str, given(&fd.str)?, role)?,
         (address, Role::Client { reconnect_ms: Some(ms) }) => {
-            let remote = Remote::begin(address, Duration::from_millis(ms), nodelay)?;
-            Ok(Held::Remote(Box::new(remote)))
+            Held::Remote(Box::new(Remote::begin(address, Duration::from_millis(ms), nodelay)?))
         }
-        (SocketAddress::Unix(unix), Role::Server { .. }) => listen_unix(&unix),
-        (SocketAddress::Unix(unix), Role::Client { .. }) => connect_unix(&unix),
-        (address, Role::Server { .. }) => listen(&address),
-        (address, Role::Client { .. }) => connect(&address, nodelay),
-    }
+        (SocketAddress::Unix(unix), Role::Server { .. }) => listen_unix(&unix)?,
+        (SocketAddress::Unix(unix), Role::Client { .. }) => connect_unix(&unix)?,
+        (address, Role::Server { .. }) => listen(found(&address, true, look_up)?)?,
+        (address, Role::Client { reconnect_ms: None }) => {
+            let found = found(&address, false, look_up)?;
+            return Ok(Opening::Underway(Attempt::begin(address, found, nodelay)));
+        }
+    };
+    Ok(Opening::Done(held))
 }
 
 impl Held {
@@ -242,9 +273,9 @@ fn connect_unix(unix: &UnixSocketAddress) -> Result<Held, String> {
 }
 
 /// At the first address of a place that can be had.
-fn listen(place: &SocketAddress) -> Result<Held, String> {
+fn listen(found: Vec<Endpoint>) -> Result<Held, String> {
     let mut last = Errno::ADDRNOTAVAIL;
-    for endpoint in found(place, true)? {
+    for endpoint in found {
         match stream_socket::listen(&endpoint) {
             Ok(socket) => return Ok(Held::Listener(Listener { socket, path: None })),
             Err(errno) => last = errno,
@@ -255,41 +286,12 @@ fn listen(place: &SocketAddress) -> Result<Held, String> {
     Err(format!("{doing}: {}", words(last)))
 }
 
-/// To the first address of a place that answers.
-fn connect(place: &SocketAddress, nodelay: bool) -> Result<Held, String> {
-    let mut last = Errno::ADDRNOTAVAIL;
-    for endpoint in found(place, false)? {
-        match connect_within(&endpoint, PATIENCE) {
-            Ok(socket) => {
-                // What the data is like is the business of whoever uses it, and it expects a socket that waits.
-                let _ = rustix::io::ioctl_fionbio(&socket, false);
-                if nodelay {
-                    stream_socket::send_at_once(&socket);
-                }
-                return Ok(Held::Connection(socket));
-            }
-            Err(errno) => last = errno,
-        }
-    }
-    Err(format!("Failed to connect to '{}': {}", in_words(place), words(last)))
-}
-
-fn connect_within(endpoint: &Endpoint, patience: Duration) -> Result<OwnedFd, Errno> {
-    let socket = match stream_socket::connect(endpoint)? {
-        Started::Connected(socket) => return Ok(socket),
-        Started::Underway(socket) => socket,
-    };
-    let patience = Timespec::try_from(patience).map_err(|_long| Errno::INVAL)?;
-    let mut polled = [PollFd::new(&socket, PollFlags::OUT)];
-    if rustix::event::poll(&mut polled, Some(&patience))? == 0 {
-        return Err(Errno::TIMEDOUT);
-    }
-    stream_socket::finish(&socket)?;
-    Ok(socket)
-}
-
-/// Where a place is. This waits for the resolver, since the answer says whether the name is known.
-fn found(place: &SocketAddress, is_server: bool) -> Result<Vec<Endpoint>, String> {
+/// Where a place is.
+fn found(
+    place: &SocketAddress,
+    is_server: bool,
+    look_up: impl FnOnce(&Question) -> Answer,
+) -> Result<Vec<Endpoint>, String> {
     match (whereabouts(place, is_server)?, place) {
         (Whereabouts::Known(endpoints), _) => Ok(endpoints),
         (Whereabouts::Ask(question), SocketAddress::Inet(inet)) => {
@@ -300,7 +302,7 @@ fn found(place: &SocketAddress, is_server: bool) -> Result<Vec<Endpoint>, String
     }
 }
 
-fn in_words(place: &SocketAddress) -> String {
+pub(super) fn in_words(place: &SocketAddress) -> String {
     match place {
         SocketAddress::Inet(inet) => format!("{}:{}", inet.host, inet.port),
         SocketAddress::Vsock(vsock) => format!("{}:{}", vsock.cid, vsock.port),
@@ -321,7 +323,11 @@ mod test {
 
     fn opened(text: &str) -> Result<Held, String> {
         let checked = ChardevAdd::from_option(text).unwrap().check().unwrap();
-        open(checked, |_name| Ok(std::fs::File::open("/dev/null").unwrap().into()))
+        let null = |_name: &str| Ok(std::fs::File::open("/dev/null").unwrap().into());
+        match open(checked, null, crate::host::lookup::look_up)? {
+            Opening::Done(held) => Ok(held),
+            Opening::Underway(attempt) => attempt.wait(Duration::from_secs(10)),
+        }
     }
 
     #[test]

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use crate::connection::{Whereabouts, endpoints, whereabouts};
-use crate::host::lookup;
+use crate::connection::{Lookup, Whereabouts, endpoints, whereabouts};
 use crate::host::stream_socket::{self, Endpoint, Started};
 use crate::qmp::types::socket_address::SocketAddress;
 
@@ -37,23 +36,20 @@ pub struct Remote {
 #[derive(Debug)]
 enum State {
     Waiting,
+    LookingUp(Lookup),
     Underway { socket: OwnedFd, until: Instant },
     Connected(OwnedFd),
 }
 
 impl Remote {
-    /// Finds out where the address is, and tries for the first time.
+    /// Tries for the first time.
     ///
     /// # Errors
-    /// There can be no such place. That nobody is there is no error.
+    /// There can be no such place. That nobody is there, or that its name is not known, is no error.
     pub fn begin(address: SocketAddress, again_after: Duration, sends_at_once: bool) -> Result<Self, String> {
         let endpoints = match whereabouts(&address, false)? {
             Whereabouts::Known(endpoints) => endpoints,
-            // As other commands do, this one waits for the resolver; later attempts do not ask it again.
-            Whereabouts::Ask(question) => match &address {
-                SocketAddress::Inet(inet) => endpoints(inet, lookup::look_up(&question)?),
-                SocketAddress::Unix(_) | SocketAddress::Vsock(_) | SocketAddress::Fd(_) => Vec::new(),
-            },
+            Whereabouts::Ask(_later) => Vec::new(),
         };
         let (state, due) = (State::Waiting, Instant::now());
         let mut remote = Remote { address, endpoints, next: 0, again_after, sends_at_once, state, due };
@@ -72,7 +68,7 @@ impl Remote {
     pub fn connection(&self) -> Option<&OwnedFd> {
         match &self.state {
             State::Connected(socket) => Some(socket),
-            State::Waiting | State::Underway { .. } => None,
+            State::Waiting | State::LookingUp(_) | State::Underway { .. } => None,
         }
     }
 
@@ -90,7 +86,9 @@ impl Remote {
         }
         let state = std::mem::replace(&mut self.state, State::Waiting);
         (self.state, self.due) = match state {
+            State::Waiting if self.endpoints.is_empty() => self.look_up(now),
             State::Waiting => self.attempt(now),
+            State::LookingUp(lookup) => self.hear(lookup, now),
             State::Underway { socket, until } => {
                 if is(&socket, PollFlags::OUT) {
                     let reached = stream_socket::finish(&socket).is_ok();
@@ -104,6 +102,25 @@ impl Remote {
             State::Connected(socket) if is(&socket, PollFlags::RDHUP) => self.failed(now),
             State::Connected(socket) => (State::Connected(socket), now + THERE),
         };
+    }
+
+    /// Asks who knows the name; once it is known, it is not asked for again.
+    fn look_up(&self, now: Instant) -> (State, Instant) {
+        let Ok(Whereabouts::Ask(question)) = whereabouts(&self.address, false) else {
+            return self.failed(now);
+        };
+        match Lookup::begin(question, None) {
+            Ok(lookup) => (State::LookingUp(lookup), now + UNDERWAY),
+            Err(_no_thread) => self.failed(now),
+        }
+    }
+
+    fn hear(&mut self, lookup: Lookup, now: Instant) -> (State, Instant) {
+        let Some(answer) = lookup.take() else { return (State::LookingUp(lookup), now + UNDERWAY) };
+        if let (Ok(addresses), SocketAddress::Inet(inet)) = (answer, &self.address) {
+            self.endpoints = endpoints(inet, addresses);
+        }
+        if self.endpoints.is_empty() { self.failed(now) } else { self.attempt(now) }
     }
 
     fn attempt(&mut self, now: Instant) -> (State, Instant) {

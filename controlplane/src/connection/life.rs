@@ -274,7 +274,7 @@ impl Connection {
         let Some(place) = &self.source.place else { return self.state = State::Over };
         match whereabouts(place, self.source.role == Role::Server) {
             Ok(Whereabouts::Known(endpoints)) => self.open(endpoints.into(), now, watch),
-            Ok(Whereabouts::Ask(question)) => match Lookup::begin(question, &watch.doorbell) {
+            Ok(Whereabouts::Ask(question)) => match Lookup::begin(question, Some(&watch.doorbell)) {
                 Ok(lookup) => self.state = State::LookingUp(lookup),
                 Err(error) => self.failed(&error.to_string(), now),
             },

@@ -38,6 +38,7 @@ use rustix::fs::Timespec;
 use rustix::io::Errno;
 
 pub use life::{Connection, Opened};
+pub use lookup::Lookup;
 pub use place::{Whereabouts, endpoints, whereabouts};
 
 use crate::qmp::types::socket_address::SocketAddress;
@@ -153,6 +154,12 @@ impl Connections {
     /// If the kernel refuses.
     pub fn new() -> Result<Self, Errno> {
         Ok(Connections { watch: Watch::new()?, all: BTreeMap::new() })
+    }
+
+    /// What threads ring that look names up: the main loop wakes.
+    #[must_use]
+    pub fn doorbell(&self) -> &Arc<OwnedFd> {
+        &self.watch.doorbell
     }
 
     /// A port begins to look for its connection.

@@ -1,11 +1,12 @@
 //! Commands about character devices.
 
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::waiting::{Matter, Step};
 use super::{Caller, Server};
 use crate::chardev::file::ChardevFile;
-use crate::chardev::held::{self, Held};
+use crate::chardev::held::{self, Held, Opening};
 use crate::kind::ChardevNature;
 use crate::qmp::Monitors;
 use crate::qmp::answer::{ErrorClass, Outcome, QmpError, nothing};
@@ -14,6 +15,9 @@ use crate::qmp::names::{self, Meaning};
 use crate::qmp::qapi::QapiType as _;
 use crate::qmp::types::chardev::{ChardevAdd, ChardevInfo, ChardevReturn};
 use crate::qmp::types::yank::{YankChardev, YankInstance};
+
+/// How long the start of this process may be held up by one connection.
+const AT_START_MAX: Duration = Duration::from_secs(10);
 
 /// All character devices.
 #[derive(Debug)]
@@ -80,16 +84,46 @@ fn monitor_label(number: usize) -> String {
 }
 
 impl Server {
-    /// Makes one.
+    /// Makes one, however long that takes.
     pub(super) fn chardev_add(&mut self, chardev: &ChardevAdd, caller: Caller<'_>) -> Outcome {
+        match self.chardev_begin(chardev, caller) {
+            Step::Done(outcome) => outcome,
+            Step::Waits(Matter::Connection(connection)) => {
+                let (chardev, attempt) = *connection;
+                self.chardev_ready(&chardev, attempt.wait(AT_START_MAX))
+            }
+            Step::Waits(Matter::Names(_)) => Err(chardev.failure("its name is not known")),
+        }
+    }
+
+    /// Begins to make one.
+    pub(super) fn chardev_begin(&mut self, chardev: &ChardevAdd, caller: Caller<'_>) -> Step {
+        match self.chardev_open(chardev, caller) {
+            Err(error) => Step::Done(Err(error)),
+            Ok(Opening::Done(held)) => Step::Done(self.chardev_ready(chardev, Ok(held))),
+            Ok(Opening::Underway(mut attempt)) => match attempt.look() {
+                Some(ended) => Step::Done(self.chardev_ready(chardev, ended)),
+                None => Step::Waits(Matter::Connection(Box::new((chardev.clone(), attempt)))),
+            },
+        }
+    }
+
+    fn chardev_open(&mut self, chardev: &ChardevAdd, caller: Caller<'_>) -> Result<Opening, QmpError> {
         let id = &chardev.id;
-        if self.chardevs.is_monitor(id) || self.chardevs.nature(id).is_some() {
+        let is_taken = self.chardevs.is_monitor(id) || self.chardevs.nature(id).is_some();
+        if is_taken || self.waiting.has_chardev(id) {
             return Err(QmpError::generic(format!("Chardev with id '{id}' already exists")));
         }
         let checked = chardev.check()?;
-        let monitors = &mut self.monitors;
-        let held =
-            held::open(checked, |text| given(text, monitors, caller)).map_err(|why| chardev.failure(&why))?;
+        let (monitors, known) = (&mut self.monitors, &self.waiting.known);
+        let opening =
+            held::open(checked, |text| given(text, monitors, caller), |question| known.look_up(question));
+        opening.map_err(|why| chardev.failure(&why))
+    }
+
+    /// It has what it needs, or cannot have it.
+    pub(super) fn chardev_ready(&mut self, chardev: &ChardevAdd, held: Result<Held, String>) -> Outcome {
+        let held = held.map_err(|why| chardev.failure(&why))?;
         self.chardevs.devices.push(Device { asked: chardev.clone(), held });
         if let Err(error) = self.chardevs.save() {
             self.chardevs.devices.pop();

@@ -86,6 +86,14 @@ impl Server {
     }
 }
 
+/// The netdev that a line wants to have made, if it is such a line.
+pub(super) fn netdev_of(line: &str) -> Option<NetdevAdd> {
+    match line::read(line) {
+        Ok(Some(Asked::NetdevAdd(options))) => NetdevAdd::from_opts(Opts::parse(&options, "type")).ok(),
+        Ok(_) | Err(_) => None,
+    }
+}
+
 fn version_in_words() -> String {
     let VersionInfo { qemu, package } = greeting::version();
     format!("{}.{}.{}{package}\r\n", qemu.major, qemu.minor, qemu.micro)

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Caller, Given, Server, World};
 use crate::connection::Opened;
+use crate::host::lookup::Question;
 use crate::inventory::{Description, NewPort, Port};
 use crate::kind::prepare::{self, Name, Prepared, PreparedQueue, say};
 use crate::kind::{Checked, NetdevAdd};
@@ -16,8 +17,9 @@ use crate::vault::Kept;
 impl Server {
     /// Makes a netdev: when this returns, it is in effect.
     pub(super) fn netdev_add(&mut self, netdev: &NetdevAdd, caller: Caller<'_>) -> Outcome {
-        let checked =
-            netdev.check(&World { inventory: self.network.inventory(), chardevs: &self.chardevs })?;
+        let names = |question: &Question| self.waiting.known.look_up(question);
+        let (inventory, chardevs) = (self.network.inventory(), &self.chardevs);
+        let checked = netdev.check(&World { inventory, chardevs, names: &names })?;
         if let Checked::Nic(nic) = checked {
             let arguments = netdev.print().as_object().cloned().unwrap_or_default();
             return self.netdev_add_nic(arguments, &netdev.id, nic);

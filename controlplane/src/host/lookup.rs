@@ -1,8 +1,8 @@
 //! What addresses a name has.
 //!
 //! The standard library's own lookup knows neither services ("http") nor the flags that QEMU looks names up
-//! with, so this is `getaddrinfo` itself. It may take as long as the resolver's patience: never call it on the
-//! control plane's thread ([`crate::connection::lookup`] does not).
+//! with, so this is `getaddrinfo` itself. It may take as long as the resolver's patience: while clients are served
+//! it is called in threads only ([`crate::connection::Lookup`]).
 
 use std::ffi::{CStr, CString};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -47,11 +47,37 @@ pub struct Question {
     pub is_numeric: bool,
 }
 
+/// What was found, in the order in which it should be tried; or why not, in the resolver's words.
+pub type Answer = Result<Vec<SocketAddr>, String>;
+
+impl Question {
+    /// Any IPv4 address of a host, whatever for.
+    #[must_use]
+    pub fn ipv4(host: &str) -> Self {
+        Question {
+            host: host.to_owned(),
+            service: String::new(),
+            is_datagram: false,
+            families: Families::V4,
+            // Addresses that the machine has no way to yet are known all the same.
+            is_passive: true,
+            is_numeric: false,
+        }
+    }
+
+    /// Whether nobody has to be asked, since there are only numbers: the answer comes at once.
+    #[must_use]
+    pub fn has_only_numbers(&self) -> bool {
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        self.is_numeric || (self.host.parse::<IpAddr>().is_ok() && is_number(&self.service))
+    }
+}
+
 /// Looks it up. The addresses are in the order in which they should be tried.
 ///
 /// # Errors
 /// In the resolver's words.
-pub fn look_up(question: &Question) -> Result<Vec<SocketAddr>, String> {
+pub fn look_up(question: &Question) -> Answer {
     let text = |text: &str| CString::new(text).map_err(|_nul| "a name with a zero byte".to_owned());
     let (host, service) = (text(&question.host)?, text(&question.service)?);
     let hints = hints(question);
@@ -140,6 +166,14 @@ mod test {
         assert_eq!(found, [SocketAddr::from(([127, 0, 0, 1], 1234))]);
         let any = look_up(&Question { is_passive: true, ..question("", "0") }).unwrap();
         assert_eq!(any, [SocketAddr::from(([0, 0, 0, 0], 0))]);
+    }
+
+    #[test]
+    fn numbers_need_nobody() {
+        assert!(question("127.0.0.1", "80").has_only_numbers() && question("::1", "").has_only_numbers());
+        assert!(!question("localhost", "80").has_only_numbers());
+        assert!(!question("127.0.0.1", "http").has_only_numbers());
+        assert!(Question { is_numeric: true, ..question("localhost", "80") }.has_only_numbers());
     }
 
     #[test]

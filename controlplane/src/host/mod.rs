@@ -9,7 +9,6 @@ pub mod helper;
 pub mod lookup;
 pub mod notify;
 pub mod process;
-pub mod resolve;
 pub mod runtime_dir;
 pub mod signals;
 pub mod socket;

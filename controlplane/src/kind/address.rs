@@ -4,9 +4,10 @@
 //! `0x50` and `80x` are ports. Rust's own parsers refuse all of these, and a client that relies on one of them
 //! would be stopped by us alone; so the old rules are written out here, once.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use super::Surroundings;
+use crate::host::lookup::Question;
 use crate::qmp::answer::QmpError;
 use crate::qmp::qapi::number::{Base, c_integer, whole_integer};
 
@@ -60,7 +61,15 @@ fn resolve_host(host: &str, around: &dyn Surroundings) -> Result<Ipv4Addr, QmpEr
         return inet_aton(host).ok_or_else(invalid);
     }
     let unknown = || QmpError::generic(format!("can't resolve host address '{host}'"));
-    around.resolve_ipv4(host).ok_or_else(unknown)
+    let found = around.look_up(&Question::ipv4(host)).map_err(|_why| unknown())?;
+    found.iter().find_map(ipv4).ok_or_else(unknown)
+}
+
+fn ipv4(address: &SocketAddr) -> Option<Ipv4Addr> {
+    match address.ip() {
+        IpAddr::V4(ip) => Some(ip),
+        IpAddr::V6(_) => None,
+    }
 }
 
 /// A port as C makes one of a `long`: modulo 65536.

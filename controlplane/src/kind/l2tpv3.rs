@@ -6,9 +6,12 @@
 
 pub mod prepare;
 
+use std::net::SocketAddr;
+
 use framewire_shared::driver::{Cookies, Counter};
 
 use super::{Kind, Surroundings};
+use crate::host::lookup::{Families, Question};
 use crate::qmp::answer::QmpError;
 use crate::qmp::qapi::define::object;
 
@@ -52,14 +55,14 @@ const OFFSET_BYTES_MAX: u32 = 256;
 /// A tunnel whose addresses can be resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    /// Our address, not resolved.
-    pub src: String,
-    /// The peer's address, not resolved.
-    pub dst: String,
+    /// Our address, as far as it is known; why it is not is told when its turn comes.
+    pub local: Result<SocketAddr, String>,
+    /// The peer's.
+    pub remote: Result<SocketAddr, String>,
     /// Whether addresses are IPv6.
     pub is_ipv6: bool,
-    /// The UDP ports, not resolved; None: directly over IP.
-    pub udp: Option<Ports>,
+    /// Whether it is over UDP, not directly over IP.
+    pub is_udp: bool,
     /// The cookies.
     pub cookies: Option<Cookies>,
     /// What the counter does.
@@ -72,29 +75,22 @@ pub struct Checked {
     pub offset_bytes: u32,
 }
 
-/// Ports by number or name of service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ports {
-    /// Ours.
-    pub src: String,
-    /// The peer's.
-    pub dst: String,
-}
-
 impl Kind for Options {
     type Checked = Checked;
 
-    fn check(&self, _around: &dyn Surroundings) -> Result<Checked, QmpError> {
+    fn check(&self, around: &dyn Surroundings) -> Result<Checked, QmpError> {
         let offset_bytes = self.offset.unwrap_or(0);
         if offset_bytes > OFFSET_BYTES_MAX {
             return Err(QmpError::generic("offset must be less than 256 bytes"));
         }
+        let cookies = self.cookies()?;
+        let (local_port, remote_port) = self.ports()?;
         Ok(Checked {
-            cookies: self.cookies()?,
-            udp: self.ports()?,
+            cookies,
+            is_udp: self.udp == Some(true),
             counter: self.counter(),
-            src: self.src.clone(),
-            dst: self.dst.clone(),
+            local: self.resolve(&self.src, local_port, around),
+            remote: self.resolve(&self.dst, remote_port, around),
             is_ipv6: self.ipv6 == Some(true),
             send_session: self.txsession,
             receive_session: self.rxsession.unwrap_or(self.txsession),
@@ -115,16 +111,31 @@ impl Options {
         }
     }
 
-    fn ports(&self) -> Result<Option<Ports>, QmpError> {
+    /// By number or name of service; empty if there are none.
+    fn ports(&self) -> Result<(&str, &str), QmpError> {
         if self.udp != Some(true) {
-            return Ok(None);
+            return Ok(("", ""));
         }
-        match (self.srcport.clone(), self.dstport.clone()) {
-            (Some(src), Some(dst)) => Ok(Some(Ports { src, dst })),
+        match (&self.srcport, &self.dstport) {
+            (Some(src), Some(dst)) => Ok((src, dst)),
             (Some(_) | None, None) | (None, Some(_)) => {
                 Err(QmpError::generic("need both src and dst port for udp"))
             }
         }
+    }
+
+    /// The first address that the resolver has. Without a port it is that of a raw socket.
+    fn resolve(&self, host: &str, port: &str, around: &dyn Surroundings) -> Result<SocketAddr, String> {
+        let question = Question {
+            host: host.to_owned(),
+            service: port.to_owned(),
+            is_datagram: true,
+            families: if self.ipv6 == Some(true) { Families::V6 } else { Families::V4 },
+            // Addresses that the machine has no way to yet are known all the same.
+            is_passive: true,
+            is_numeric: false,
+        };
+        around.look_up(&question)?.into_iter().next().ok_or_else(|| "no address".to_owned())
     }
 
     fn counter(&self) -> Counter {

@@ -28,10 +28,9 @@ pub mod vhost_user;
 pub mod vhost_vdpa;
 pub mod vmnet;
 
-use std::net::Ipv4Addr;
-
 use serde_json::Value;
 
+use crate::host::lookup::{Answer, Question};
 use crate::inventory::Port;
 use crate::qmp::answer::QmpError;
 use crate::qmp::json;
@@ -56,8 +55,8 @@ pub trait Surroundings {
     /// The character device of this id.
     fn chardev(&self, id: &str) -> Option<ChardevNature>;
 
-    /// The IPv4 address of a host that was given by name.
-    fn resolve_ipv4(&self, host: &str) -> Option<Ipv4Addr>;
+    /// What addresses a name has.
+    fn look_up(&self, question: &Question) -> Answer;
 }
 
 /// What a hub port must know of the netdev that it wants as its peer.

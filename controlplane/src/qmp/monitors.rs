@@ -169,6 +169,13 @@ impl Monitors {
         }
     }
 
+    /// Whether the client that sent a request is still there.
+    #[must_use]
+    pub fn is_waited_for(&self, request: &Request) -> bool {
+        let monitor = &self.monitors[request.monitor.0];
+        monitor.session.is_some() && monitor.sessions == request.session
+    }
+
     /// Tells all clients that have negotiated.
     pub fn broadcast(&mut self, event: &Event) {
         let line = event::line(event, SystemTime::now());

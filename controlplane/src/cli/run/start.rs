@@ -17,7 +17,7 @@ use crate::chardev::file::ChardevFile;
 use crate::cli::Failure;
 use crate::connection::Connections;
 use crate::dataplane::equipment::Equipment;
-use crate::execute::{Caller, Chardevs, Machine, Server};
+use crate::execute::{Caller, Chardevs, Machine, Server, Waiting};
 use crate::folders::Folders;
 use crate::host::runtime_dir::{RuntimeDir, monitor_path};
 use crate::host::words;
@@ -146,6 +146,7 @@ fn server(
         announcements: Announcements::default(),
         leaving: Leaving::default(),
         runtime_dir: arguments.runtime_dir.clone(),
+        waiting: Waiting::default(),
         is_ending: false,
     };
     for port in server.network.inventory().ports() {

@@ -15,7 +15,6 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, sockopt};
 
 use super::Checked;
-use crate::host::lookup::{Families, Question, look_up};
 use crate::host::socket;
 use crate::kind::prepare::{Prepared, PreparedQueue};
 use crate::qmp::answer::QmpError;
@@ -24,18 +23,19 @@ use crate::qmp::answer::QmpError;
 const IP_PROTOCOL: u32 = 115;
 
 /// Opens what a tunnel consists of.
-///
-/// It waits for the resolver, as QEMU's does: the answer says whether the names are known.
 pub(in crate::kind) fn prepare(checked: &Checked) -> Result<Prepared, QmpError> {
-    let ports = checked.udp.as_ref();
-    let local = resolve(&checked.src, ports.map(|ports| &*ports.src), checked.is_ipv6)
+    let local = checked
+        .local
+        .clone()
         .map_err(|why| QmpError::generic(format!("could not resolve src, errno = {why}")))?;
     let number = |errno: Errno| errno.raw_os_error();
-    let socket = open(local.ip(), checked.udp.is_some())
+    let socket = open(local.ip(), checked.is_udp)
         .map_err(|errno| QmpError::generic(format!("socket creation failed, errno = {}", number(errno))))?;
     rustix::net::bind(&socket, &local)
         .map_err(|errno| QmpError::generic(format!("could not bind socket err={}", number(errno))))?;
-    let remote = resolve(&checked.dst, ports.map(|ports| &*ports.dst), checked.is_ipv6)
+    let remote = checked
+        .remote
+        .clone()
         .map_err(|why| QmpError::generic(format!("could not resolve dst, error = {why}")))?;
     socket::enlarge_buffers(&socket);
     let options = options(checked, &socket, remote);
@@ -44,10 +44,10 @@ pub(in crate::kind) fn prepare(checked: &Checked) -> Result<Prepared, QmpError> 
 }
 
 fn options(checked: &Checked, socket: &OwnedFd, remote: SocketAddr) -> L2tpv3Options {
-    let carrier = match (&checked.udp, checked.is_ipv6) {
-        (Some(_ports), _) => Carrier::Udp,
-        (None, false) => Carrier::Ipv4,
-        (None, true) => Carrier::Ipv6,
+    let carrier = match (checked.is_udp, checked.is_ipv6) {
+        (true, _) => Carrier::Udp,
+        (false, false) => Carrier::Ipv4,
+        (false, true) => Carrier::Ipv6,
     };
     let is_gathered = carrier == Carrier::Udp && socket::gather_datagrams(socket);
     let batching = if is_gathered { Batching::Udp } else { Batching::Single };
@@ -57,20 +57,6 @@ fn options(checked: &Checked, socket: &OwnedFd, remote: SocketAddr) -> L2tpv3Opt
         .with_counter(checked.counter)
         .with_offset(checked.offset_bytes);
     checked.cookies.map_or(options, |cookies| options.with_cookies(cookies))
-}
-
-/// The first address that the resolver has. Without a port it is that of a raw socket.
-fn resolve(host: &str, port: Option<&str>, is_ipv6: bool) -> Result<SocketAddr, String> {
-    let question = Question {
-        host: host.to_owned(),
-        service: port.unwrap_or_default().to_owned(),
-        is_datagram: true,
-        families: if is_ipv6 { Families::V6 } else { Families::V4 },
-        // Addresses that the machine has no way to yet are known all the same.
-        is_passive: true,
-        is_numeric: false,
-    };
-    look_up(&question)?.into_iter().next().ok_or_else(|| "no address".to_owned())
 }
 
 fn open(local: IpAddr, is_udp: bool) -> Result<OwnedFd, Errno> {
