@@ -21,6 +21,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 # Loaded at boot, in this order; those that are built in are skipped.
 MODULES = ["virtio_pci", "virtio_console", "virtio_net", "af_packet"]
+# There for those who load them.
+AT_HAND = ["l2tp_eth", "l2tp_ip", "l2tp_ip6"]
 # dash: busybox's own shell prefers its applets to programs of the same name.
 PROGRAMS = ["dash", "ip", "ethtool"]
 
@@ -135,7 +137,7 @@ def add_programs(archive, busybox):
 
 
 def add_modules(archive, modules):
-    order = modules.with_needs(MODULES)
+    order = modules.with_needs(MODULES + AT_HAND)
     place = "/lib/modules/" + modules.folder.name
     lines = []
     for name in order:

@@ -6,11 +6,13 @@
 //! (`tests/guests/init`). Rejected: a shell on the serial console, where the kernel's own words come in between.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::namespace::Namespace;
 use crate::process::Process;
 use crate::programs;
 use crate::qmp::Qmp;
@@ -22,6 +24,8 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often a guest is started that does not boot.
 const BOOTS_MAX: usize = 3;
+
+const QEMU: &str = "qemu-system-x86_64";
 
 /// Megabytes of memory.
 const MEMORY: u32 = 192;
@@ -36,6 +40,8 @@ pub struct Parts {
     pub arguments: Vec<String>,
     /// Where it waits for another one that moves in, instead of booting.
     pub incoming: Option<PathBuf>,
+    /// The QEMU of this machine, of the version that ours speaks like, instead of the newer one.
+    pub is_installed_qemu: bool,
 }
 
 impl Parts {
@@ -57,6 +63,15 @@ impl Parts {
         self.arguments.extend(words);
         self
     }
+
+    /// Adds a NIC at a netdev of QEMU's own, which `words` describe; number `number` of this machine.
+    #[must_use]
+    pub fn netdev(mut self, number: usize, words: &str) -> Self {
+        let nic = format!("virtio-net-pci,netdev=n{number},mac=52:54:00:00:00:{number:02x}");
+        let words = ["-netdev".to_owned(), format!("{words},id=n{number}"), "-device".to_owned(), nic];
+        self.arguments.extend(words);
+        self
+    }
 }
 
 /// A running machine.
@@ -73,8 +88,12 @@ impl Machine {
     #[track_caller]
     #[must_use]
     pub fn start(parts: &Parts) -> Self {
+        Self::start_at(None, parts)
+    }
+
+    fn start_at(home: Option<&Namespace>, parts: &Parts) -> Self {
         let scratch = Scratch::new();
-        let process = Process::start(command(parts, &scratch));
+        let process = Process::start_in(home.map(AsFd::as_fd), command(parts, &scratch));
         let path = scratch.file("port");
         let port = wait_for("QEMU to open the port", PATIENCE, || {
             assert!(process.is_running(), "{}", process.log());
@@ -89,14 +108,26 @@ impl Machine {
     #[track_caller]
     #[must_use]
     pub fn boot(parts: &Parts) -> Self {
+        Self::boot_at(None, parts)
+    }
+
+    /// The same with its QEMU in a namespace.
+    #[track_caller]
+    #[must_use]
+    pub fn boot_in(home: &Namespace, parts: &Parts) -> Self {
+        Self::boot_at(Some(home), parts)
+    }
+
+    #[track_caller]
+    fn boot_at(home: Option<&Namespace>, parts: &Parts) -> Self {
         for _attempt in 1..BOOTS_MAX {
-            let mut machine = Self::start(parts);
+            let mut machine = Self::start_at(home, parts);
             if machine.is_ready_within(PATIENCE / 2) {
                 return machine;
             }
             machine.qmp().command("query-status", serde_json::json!({}));
         }
-        let mut machine = Self::start(parts);
+        let mut machine = Self::start_at(home, parts);
         machine.ready();
         machine
     }
@@ -197,8 +228,13 @@ impl Machine {
 
 fn command(parts: &Parts, scratch: &Scratch) -> Command {
     let guests = programs::guests();
-    let mut command = Command::new(programs::checkout().join("tests/guests/run.sh"));
-    command.arg(guests.join("qemu")).arg("qemu-system-x86_64");
+    let mut command = if parts.is_installed_qemu {
+        Command::new(QEMU)
+    } else {
+        let mut run = Command::new(programs::checkout().join("tests/guests/run.sh"));
+        run.arg(guests.join("qemu")).arg(QEMU);
+        run
+    };
     let path = |name: &str| scratch.file(name).display().to_string();
     let line = format!(
         "-nodefaults -no-user-config -display none -machine q35,accel=tcg,memory-backend=mem -cpu max \

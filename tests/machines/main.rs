@@ -8,3 +8,5 @@ mod echo;
 mod life;
 mod migration;
 mod neighbours;
+mod netdevs;
+mod tunnels;
