@@ -17,12 +17,13 @@ framewire-perf: figures of Framewire, beside QEMU's on the same work
 
   framewire-perf compare [CASE...]   measure cases (all of them if none is named), as root
       CASE is KIND, KIND:SIZE, KIND:SIZE:gso, KIND:rtt, KIND:wake, KIND:add, KIND:commands, KIND:reconfigure, KIND:kill,
-      tap:tcp, tap:tcp:free, multiqueue, idle or af-xdp[:receive|:transmit|:forward|:redirect]; KIND is tap, dgram-inet, dgram-unix, stream or socket
+      tap:tcp, tap:tcp:free, multiqueue, idle, vde[:64|:1500|:64:rtt] or af-xdp[:receive|:transmit|:forward|:redirect];
+      KIND is tap, dgram-inet, dgram-unix, stream, socket or l2tpv3
       --check              end with 1 if a floor is missed
       --lines FILE         write JSON lines to FILE
       --starts N           process starts of each device (5)
       --seconds S          how long each is measured (2)
-      --only DEVICE        qemu, testpmd, kernel or framewire
+      --only DEVICE        qemu, testpmd, vde_switch, kernel or framewire
       --qemu PATH          (qemu-system-x86_64)
       --framewire PATH     (beside this program)
       --device-cpus LIST   processors of the device (0)
@@ -40,7 +41,7 @@ framewire-perf: figures of Framewire, beside QEMU's on the same work
       --seconds S          (2)
       --cpu N              run there, in a session of its own
       --watch PID,...      processes of the device
-      ENDPOINT is udp:IP:PORT:PEERIP:PEERPORT, udpgso:... (many frames a call), unixd:PATH:PEERPATH, stream:PATH,
+      ENDPOINT is udp:IP:PORT:PEERIP:PEERPORT, udpgso:... (many frames a call), unixd:PATH:PEERPATH, stream:PATH, vde:FOLDER (a plug in a switch),
       tcp:IP:PORT, packet:INTERFACE, packetgso:INTERFACE (UDP frames, many a call), or, to receive only, ifrx:INTERFACE (its counter)
 ";
 
@@ -122,7 +123,13 @@ fn parse_compare(mut parser: lexopt::Parser) -> Result<Option<Options>> {
         effort: Effort {
             starts: 5,
             duration: Duration::from_secs(2),
-            products: vec![Product::Qemu, Product::Testpmd, Product::Kernel, Product::Framewire],
+            products: vec![
+                Product::Qemu,
+                Product::Testpmd,
+                Product::VdeSwitch,
+                Product::Kernel,
+                Product::Framewire,
+            ],
         },
         bench: Bench {
             qemu: "qemu-system-x86_64".into(),
@@ -209,6 +216,7 @@ fn product(parser: &mut lexopt::Parser) -> Result<Product> {
     match &*parser.value()?.to_string_lossy() {
         "qemu" => Ok(Product::Qemu),
         "testpmd" => Ok(Product::Testpmd),
+        "vde_switch" => Ok(Product::VdeSwitch),
         "kernel" => Ok(Product::Kernel),
         "framewire" => Ok(Product::Framewire),
         other => Err(Error::Usage(format!("'{other}' is no device"))),

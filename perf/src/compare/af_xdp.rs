@@ -143,7 +143,7 @@ impl Case for AfXdp {
                 running.check()?;
                 Ok(figure_of(&seen))
             }
-            Product::Kernel | Product::Qemu => {
+            Product::Kernel | Product::VdeSwitch | Product::Qemu => {
                 let program: Box<dyn Any> = Box::new(redirect(left.near(), right.near())?);
                 let seen = self.watch(&left, &right, &[], duration);
                 drop(program);

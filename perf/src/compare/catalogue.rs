@@ -11,6 +11,7 @@ use super::rate::Rate;
 use super::reconfigure::Reconfigure;
 use super::round_trip::{RoundTrip, WakeUp};
 use super::tcp::Tcp;
+use super::vde::Vde;
 use crate::device::wiring::{KINDS, Kind};
 use crate::error::{Error, Result};
 use crate::frame::{SIZE_MAX, Shape};
@@ -23,6 +24,7 @@ const DEFAULT: &[&str] = &[
     "stream",
     "socket",
     "l2tpv3",
+    "vde",
     "tap:tcp",
     "tap:tcp:work",
     "multiqueue",
@@ -40,7 +42,7 @@ const DEFAULT: &[&str] = &[
 ];
 
 /// The cases that `words` select, in their order: `KIND`, `KIND:SIZE`, `KIND:SIZE:gso`, `KIND:rtt`, `KIND:wake`,
-/// `KIND:add`, `KIND:commands`, `KIND:reconfigure`, `KIND:kill`, `tap:tcp`, `tap:tcp:work`, `tap:tcp:free`, `multiqueue`, `idle`, `af-xdp[:receive|:transmit|:forward|:redirect]`. A kind alone stands for its rates at 64 and
+/// `KIND:add`, `KIND:commands`, `KIND:reconfigure`, `KIND:kill`, `tap:tcp`, `tap:tcp:work`, `tap:tcp:free`, `multiqueue`, `idle`, `af-xdp[:receive|:transmit|:forward|:redirect]`, `vde[:64|:1500|:64:rtt]`. A kind alone stands for its rates at 64 and
 /// 1500 bytes and its round trip.
 ///
 /// # Errors
@@ -66,8 +68,10 @@ fn selected(word: &str) -> Result<Vec<Box<dyn Case>>> {
         "tap:tcp:free" => return Ok(vec![Box::new(Tcp::Free)]),
         _ => {}
     }
-    if let Some(rest) = word.strip_prefix("af-xdp") {
-        return af_xdp(rest).ok_or_else(unknown);
+    match word.split(':').next() {
+        Some("af-xdp") => return named(word, AfXdp::ALL).ok_or_else(unknown),
+        Some("vde") => return named(word, Vde::ALL).ok_or_else(unknown),
+        _ => {}
     }
     let parts: Vec<&str> = word.split(':').collect();
     let kind = KINDS.into_iter().find(|kind| kind.name() == parts[0]).ok_or_else(unknown)?;
@@ -88,10 +92,10 @@ fn selected(word: &str) -> Result<Vec<Box<dyn Case>>> {
     })
 }
 
-/// `af-xdp` alone stands for all of its cases.
-fn af_xdp(rest: &str) -> Option<Vec<Box<dyn Case>>> {
-    let is_meant = |case: &AfXdp| rest.is_empty() || rest.strip_prefix(':') == Some(case.word());
-    let cases = AfXdp::ALL.into_iter().filter(is_meant).map(|case| Box::new(case) as Box<dyn Case>);
+/// The case of this name, or all if it is their kind's alone.
+fn named<C: Case + 'static>(word: &str, all: impl IntoIterator<Item = C>) -> Option<Vec<Box<dyn Case>>> {
+    let is_meant = |case: &C| !word.contains(':') || case.name() == word;
+    let cases = all.into_iter().filter(is_meant).map(|case| Box::new(case) as Box<dyn Case>);
     Some(cases.collect::<Vec<_>>()).filter(|cases| !cases.is_empty())
 }
 
@@ -130,6 +134,7 @@ mod test {
         assert_eq!(names(&["dgram-inet"]).len(), 5);
         assert_eq!(names(&["l2tpv3"])[2], "l2tpv3:64:gso");
         assert_eq!(names(&["af-xdp"]).len(), 4);
+        assert_eq!(names(&["vde"]), ["vde:64", "vde:1500", "vde:64:rtt"]);
         assert_eq!(names(&["af-xdp:forward"]), ["af-xdp:forward"]);
     }
 

@@ -16,6 +16,7 @@ mod rate;
 mod reconfigure;
 mod round_trip;
 mod tcp;
+mod vde;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

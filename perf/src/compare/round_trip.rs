@@ -127,7 +127,7 @@ fn exchange_frames(
     Ok(trips)
 }
 
-fn with_percentiles(figure: Figure, trips: &Trips) -> Figure {
+pub(super) fn with_percentiles(figure: Figure, trips: &Trips) -> Figure {
     figure
         .note("trips", trips.both.len())
         .note("lost", trips.lost)
@@ -139,6 +139,6 @@ fn with_percentiles(figure: Figure, trips: &Trips) -> Figure {
         .fault_if(trips.both.is_empty(), "no frame came back")
 }
 
-fn microseconds(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+pub(super) fn microseconds(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     rounded(histogram.value_at_quantile(quantile) as f64 / 1e3)
 }

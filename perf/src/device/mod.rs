@@ -22,6 +22,8 @@ pub enum Product {
     Qemu,
     /// DPDK's forwarding program.
     Testpmd,
+    /// The VDE project's switch.
+    VdeSwitch,
     /// No program at all: the kernel forwards.
     Kernel,
     /// This project.
@@ -34,6 +36,7 @@ impl Product {
         match self {
             Product::Qemu => "qemu",
             Product::Testpmd => "testpmd",
+            Product::VdeSwitch => "vde_switch",
             Product::Kernel => "kernel",
             Product::Framewire => "framewire",
         }
@@ -43,7 +46,7 @@ impl Product {
     pub fn has_monitor(self) -> bool {
         match self {
             Product::Qemu | Product::Framewire => true,
-            Product::Testpmd | Product::Kernel => false,
+            Product::Testpmd | Product::VdeSwitch | Product::Kernel => false,
         }
     }
 }
@@ -101,7 +104,7 @@ impl Device {
         let (mut argv, flag) = match product {
             Product::Qemu => (qemu_words(bench, &socket), "-netdev"),
             Product::Framewire => (framewire_words(bench, &socket, folder), "--netdev"),
-            Product::Testpmd | Product::Kernel => {
+            Product::Testpmd | Product::VdeSwitch | Product::Kernel => {
                 return Err(Error::Usage(format!("{} has no monitor", product.name())));
             }
         };
@@ -145,7 +148,7 @@ impl Device {
     /// Nanoseconds that its workers have spun without work so far, if it says so: QEMU never spins.
     pub fn spun(&mut self) -> Option<Duration> {
         match self.product {
-            Product::Qemu | Product::Testpmd | Product::Kernel => Some(Duration::ZERO),
+            Product::Qemu | Product::Testpmd | Product::VdeSwitch | Product::Kernel => Some(Duration::ZERO),
             Product::Framewire => self.qmp.spun(),
         }
     }
@@ -153,7 +156,7 @@ impl Device {
     /// The mean size of the frames that it has received so far: only Framewire tells.
     pub fn mean_frame_bytes(&mut self) -> Option<u64> {
         match self.product {
-            Product::Qemu | Product::Testpmd | Product::Kernel => None,
+            Product::Qemu | Product::Testpmd | Product::VdeSwitch | Product::Kernel => None,
             Product::Framewire => self.qmp.received().and_then(|(frames, bytes)| bytes.checked_div(frames)),
         }
     }
@@ -161,7 +164,7 @@ impl Device {
     /// What it says it has dropped, by port and reason: only Framewire does.
     pub fn drops(&mut self) -> Option<serde_json::Value> {
         match self.product {
-            Product::Qemu | Product::Testpmd | Product::Kernel => None,
+            Product::Qemu | Product::Testpmd | Product::VdeSwitch | Product::Kernel => None,
             Product::Framewire => self.qmp.drops(),
         }
     }

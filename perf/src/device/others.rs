@@ -58,6 +58,29 @@ pub fn testpmd(bench: &Bench, folder: &Path, errand: Errand, interfaces: &[&str]
     Ok(running)
 }
 
+/// Starts a VDE switch in a folder of its own, and waits until it listens.
+///
+/// # Errors
+/// If it is not installed, or ends, or does not listen.
+pub fn vde_switch(bench: &Bench, folder: &Path, place: &Path) -> Result<Running> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    // It ends when its console does; a pipe that it could write itself does not.
+    let script = "mkfifo $0.in && exec vde_switch -s $0 <>$0.in";
+    let argv = ["sh", "-c", script].map(OsString::from).into_iter().chain([place.into()]).collect();
+    let cpus = bench.device_cpus.clone();
+    let mut running = Launch { argv, cpus, network: Network::Shared, log: folder.join("log") }.start()?;
+    let deadline = Instant::now() + PATIENCE;
+    while !place.join("ctl").exists() {
+        running.check()?;
+        if Instant::now() > deadline {
+            let reason = "does not listen".to_owned();
+            return Err(Error::Program { program: "vde_switch".into(), reason });
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(running)
+}
+
 /// Has the kernel send what comes in at one interface out of another, as long as this is held.
 ///
 /// # Errors

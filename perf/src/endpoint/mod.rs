@@ -11,14 +11,18 @@ mod segmented_udp;
 mod stream;
 mod udp;
 mod unix_datagram;
+mod vde;
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::{Doing as _, Error, Result};
 use crate::frame::{Shape, Side, Template};
 use crate::tally::Sink;
+
+pub use vde::Socket;
 
 /// One side of the device under test.
 pub trait Endpoint: Send {
@@ -66,6 +70,11 @@ pub enum Address {
         /// The device's address and port.
         remote: String,
     },
+    /// A port of a VDE switch.
+    VdePlug {
+        /// The switch's folder.
+        folder: String,
+    },
     /// Frames straight from and to an interface, for instance the kernel's side of a tap.
     Packet {
         /// The interface's name.
@@ -98,6 +107,7 @@ impl Address {
             }
             ["unixd", local, remote] => Address::UnixDatagram { local: local.into(), remote: remote.into() },
             ["stream", path] => Address::UnixStream { path: path.into() },
+            ["vde", folder] => Address::VdePlug { folder: folder.into() },
             ["tcp", host, port] => Address::Tcp { remote: format!("{host}:{port}") },
             [kind @ ("packet" | "packetgso"), interface] => {
                 Address::Packet { interface: interface.into(), segmented: kind == "packetgso" }
@@ -127,6 +137,7 @@ impl Address {
             }
             Address::UnixStream { path } => Box::new(stream::open_unix(path, template).doing(doing())?),
             Address::Tcp { remote } => Box::new(stream::open_tcp(remote, template).doing(doing())?),
+            Address::VdePlug { folder } => Box::new(vde::plug(Path::new(folder), template).doing(doing())?),
             Address::Packet { interface, segmented: false } => {
                 Box::new(packet::open(interface, shape.ethertype(), template).doing(doing())?)
             }

@@ -116,3 +116,19 @@ fn interface_counter_only_counts() {
     assert!(counter.receive(&mut tally).unwrap() >= 1);
     assert_eq!(tally.counts().corrupt, 0);
 }
+
+#[test]
+fn switch_and_its_plugs_exchange_frames() {
+    let folder = std::env::temp_dir().join(format!("framewire-perf-vde-{}", std::process::id()));
+    let switch = Socket::new(&folder).unwrap();
+    let shape = Shape::bare(1500);
+    let plug = Address::parse(&format!("vde:{}", folder.display())).unwrap();
+    let (mut port, mut plug) = std::thread::scope(|scope| {
+        let port = scope.spawn(|| switch.plugged(Template::new(shape, Side::A)).unwrap());
+        let plug = plug.open(shape, Side::B).unwrap();
+        (port.join().unwrap(), plug)
+    });
+    assert_eq!(cross(&mut port, &mut *plug, 2000), whole(2000));
+    assert_eq!(cross(&mut *plug, &mut port, 2000), whole(2000));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
