@@ -114,13 +114,47 @@ impl Attached {
 
     /// Takes one answer to a `Build`.
     fn built(&self, expected: Option<u64>, deadline: Instant) -> Result<Option<Refusal>, Trouble> {
+        let Some(key) = expected else { return Err(Trouble::Foreign) };
+        self.done(key, Message::Built(key), deadline)
+    }
+
+    /// Has a queue be as if it had been built so, and waits until it is. Returns why, if it cannot.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub fn amend(
+        &self,
+        build: handover::Build,
+        descriptors: &[BorrowedFd<'_>],
+        deadline: Instant,
+    ) -> Result<Option<Refusal>, Trouble> {
+        handover::send(&self.socket, &Message::Amend(build), descriptors)?;
+        self.done(build.queue, Message::Amended(build.queue), deadline)
+    }
+
+    /// Has what goes on in a queue written into a file. Returns why, if it cannot be.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub fn describe(
+        &self,
+        queue: u64,
+        report: &OwnedFd,
+        deadline: Instant,
+    ) -> Result<Option<Refusal>, Trouble> {
+        handover::send(&self.socket, &Message::Describe(queue), &[report.as_fd()])?;
+        self.done(queue, Message::Described(queue), deadline)
+    }
+
+    /// Waits for one answer about something: that it is done, or why it is not.
+    fn done(&self, about: u64, done: Message, deadline: Instant) -> Result<Option<Refusal>, Trouble> {
         let answer = self.next_answer(deadline)?;
         if let Message::Failed(key, step, errno) = answer
-            && Some(key) == expected
+            && key == about
         {
             return Ok(Some(Refusal { key, step, errno }));
         }
-        if expected.map(Message::Built) == Some(answer) { Ok(None) } else { Err(Trouble::Foreign) }
+        if answer == done { Ok(None) } else { Err(Trouble::Foreign) }
     }
 
     /// Gives up queues that no plan mentions.
@@ -145,13 +179,7 @@ impl Attached {
         let number = session.serve.session;
         let descriptors: Vec<BorrowedFd<'_>> = session.descriptors.iter().map(AsFd::as_fd).collect();
         handover::send(&self.socket, &Message::Serve(session.serve), &descriptors)?;
-        let answer = self.next_answer(deadline)?;
-        if let Message::Failed(key, step, errno) = answer
-            && key == number
-        {
-            return Ok(Some(Refusal { key, step, errno }));
-        }
-        if answer == Message::Serving(number) { Ok(None) } else { Err(Trouble::Foreign) }
+        self.done(number, Message::Serving(number), deadline)
     }
 
     /// Ends a session, if it has not ended.

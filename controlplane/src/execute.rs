@@ -13,6 +13,7 @@ mod nic;
 mod plug;
 mod report;
 mod session;
+mod usernet;
 mod waiting;
 
 use std::os::fd::OwnedFd;
@@ -127,6 +128,9 @@ impl Server {
                 self.monitors.fdsets.remove(arguments.fdset_id, arguments.fd).map(|()| nothing())
             }
             Command::QueryFdsets(_) => Ok(self.monitors.fdsets.query().print()),
+            Command::XHostfwdAdd(asked) => self.x_hostfwd_add(asked.netdev.as_deref(), &asked.rule),
+            Command::XHostfwdRemove(asked) => self.x_hostfwd_remove(asked.netdev.as_deref(), &asked.rule),
+            Command::XQueryUsernet(arguments) => self.x_query_usernet(arguments.netdev.as_deref()),
             Command::XQueryStatus(arguments) => Ok(self.report(arguments.first.unwrap_or(0)).print()),
         }
     }

@@ -2,6 +2,7 @@
 //! process in `main.rs` is made of.
 
 pub mod adoption;
+pub mod amendment;
 pub mod chardev;
 pub mod cli;
 pub mod connection;

@@ -13,6 +13,7 @@ use framewire_shared::session::{SERVE_DESCRIPTORS, Serve};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 
+use crate::amendment::Amendment;
 use crate::dataplane;
 
 /// One queue, ready to be handed over.
@@ -71,6 +72,14 @@ impl Vault {
     /// Keeps queues.
     pub fn keep(&mut self, queues: impl IntoIterator<Item = Kept>) {
         self.kept.extend(queues.into_iter().map(|kept| (kept.build.queue, kept)));
+    }
+
+    /// Keeps a queue as it is from now on. What it was built from before and is no more is closed.
+    pub fn amend(&mut self, key: u64, amendment: Amendment) {
+        let Some(kept) = self.kept.get_mut(&key) else { return };
+        let Amendment { options, gone, new } = amendment;
+        kept.build.options = options;
+        drop(kept.descriptors.splice(gone, new));
     }
 
     /// Lets go of every queue that is not wanted any more; descriptors are closed.

@@ -99,6 +99,12 @@ impl Adoption {
         }
     }
 
+    /// Wakes the foreman.
+    #[must_use]
+    pub fn foreman(&self) -> BorrowedFd<'static> {
+        self.foreman
+    }
+
     /// Whether something has come from the foreman.
     #[must_use]
     pub fn has_arrivals(&self) -> bool {

@@ -13,6 +13,7 @@ use ringbuf::{HeapCons, HeapProd, HeapRb};
 use crate::adopt::{Adoption, Links, Parcel};
 use crate::announce::Announcement;
 use crate::doorbell;
+use crate::errand::{ERRANDS_MAX, Errand, Errands};
 use crate::frame::Burst;
 use crate::rest::Rest;
 use crate::turn::{Reporter, Turn};
@@ -65,6 +66,8 @@ struct Mate {
     arrivals: HeapProd<Parcel>,
     departures: HeapCons<Parcel>,
     announcements: HeapProd<Announcement>,
+    errands: HeapProd<Box<Errand>>,
+    done: HeapCons<Box<Errand>>,
 }
 
 /// All workers.
@@ -86,9 +89,17 @@ impl Crew {
             let (arrivals, arriving) = HeapRb::new(PARCELS_MAX).split();
             let (departing, departures) = HeapRb::new(PARCELS_MAX).split();
             let (announcements, announced) = HeapRb::new(QUEUES_MAX).split();
-            crew.mates.push(Mate { doorbell, arrivals, departures, announcements });
+            let (errands, asked) = HeapRb::new(ERRANDS_MAX).split();
+            let (doing, done) = HeapRb::new(ERRANDS_MAX).split();
+            crew.mates.push(Mate { doorbell, arrivals, departures, announcements, errands, done });
             let (cpu, told) = (welcome.cpus[number], told.clone());
-            let tray = Tray { doorbell, arrivals: arriving, departures: departing, announcements: announced };
+            let tray = Tray {
+                doorbell,
+                arrivals: arriving,
+                departures: departing,
+                announcements: announced,
+                errands: Errands { asked, done: doing },
+            };
             let body = move || match outfit(number, cpu, premises, tray) {
                 Ok(worker) => {
                     let _ = told.send(Ok(()));
@@ -142,6 +153,19 @@ impl Crew {
         doorbell::ring(mate.doorbell.as_fd());
     }
 
+    /// Has a worker do an errand. It comes back by [`Crew::done`].
+    pub fn send(&mut self, worker: usize, errand: Box<Errand>) {
+        let mate = &mut self.mates[worker];
+        let pushed = mate.errands.try_push(errand);
+        assert!(pushed.is_ok(), "one errand at a time");
+        doorbell::ring(mate.doorbell.as_fd());
+    }
+
+    /// Takes an errand that a worker has given back.
+    pub fn done(&mut self) -> Option<Box<Errand>> {
+        self.mates.iter_mut().find_map(|mate| mate.done.try_pop())
+    }
+
     /// Takes a queue that a worker has given back.
     pub fn collect(&mut self) -> Option<Parcel> {
         self.mates.iter_mut().find_map(|mate| mate.departures.try_pop())
@@ -154,12 +178,13 @@ struct Tray {
     arrivals: HeapCons<Parcel>,
     departures: HeapProd<Parcel>,
     announcements: HeapCons<Announcement>,
+    errands: Errands,
 }
 
 /// Makes a worker, on its own thread.
 fn outfit(number: usize, cpu: u16, premises: Premises, tray: Tray) -> Result<Worker, Unable> {
     pin(cpu);
-    let Tray { doorbell, arrivals, departures, announcements } = tray;
+    let Tray { doorbell, arrivals, departures, announcements, errands } = tray;
     let Premises { config, status, control, foreman } = premises;
     let counters = &status.worker_counters[number];
     let uring = Uring::new().map_err(|error| Unable::from_io(Step::Uring, &error))?;
@@ -176,6 +201,7 @@ fn outfit(number: usize, cpu: u16, premises: Premises, tray: Tray) -> Result<Wor
         turn,
         burst: Burst::default(),
         announcements,
+        errands,
     })
 }
 

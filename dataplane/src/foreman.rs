@@ -12,17 +12,20 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
+use framewire_shared::flows::{FLOWS_MAX, FlowRecord};
 use framewire_shared::handover::{self, Build, HandoverError, Message, Step, Welcome};
 use framewire_shared::plan::Section;
 use framewire_shared::publish::{Sound, Subscriber};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::SocketFlags;
 use rustix::time::Timespec;
+use zerocopy::IntoBytes as _;
 
 use crate::announce::Announcement;
 use crate::crew::{Crew, Premises};
 use crate::doorbell;
 use crate::driver;
+use crate::errand::{Errand, Task};
 use crate::registry::Registry;
 use crate::vhost_user::Sessions;
 use crate::vhost_user::seats::Seats;
@@ -64,6 +67,8 @@ pub struct Foreman {
     plan: Subscriber<'static>,
     sections: Vec<Section>,
     is_unfinished: bool,
+    /// Where what a queue tells is to be written.
+    report: Option<OwnedFd>,
 }
 
 impl Foreman {
@@ -84,6 +89,7 @@ impl Foreman {
             plan,
             sections,
             is_unfinished: true,
+            report: None,
         }
     }
 
@@ -176,6 +182,12 @@ impl Foreman {
                 self.announce(Announcement { queue, address });
                 send(control, &Message::Announced(queue), &[])
             }
+            Message::Amend(build) => self.amend(control, build, descriptors),
+            Message::Describe(queue) => {
+                self.report = descriptors.into_iter().next();
+                let flows = Vec::with_capacity(FLOWS_MAX);
+                self.send_out(control, Errand { queue, task: Task::Describe(flows), outcome: None })
+            }
             Message::End => std::process::exit(0),
             Message::Welcome(_)
             | Message::Ready(_)
@@ -186,7 +198,9 @@ impl Foreman {
             | Message::Recalled(_)
             | Message::Serving(_)
             | Message::Parted(_)
-            | Message::Announced(_) => Err(HandoverError::Malformed),
+            | Message::Announced(_)
+            | Message::Amended(_)
+            | Message::Described(_) => Err(HandoverError::Malformed),
         }
     }
 
@@ -214,6 +228,61 @@ impl Foreman {
     fn announce(&mut self, announcement: Announcement) {
         if let Some(worker) = self.registry.holder(announcement.queue) {
             self.crew.announce(worker, announcement);
+        }
+    }
+
+    /// From now on a queue is as if it had been built so.
+    fn amend(
+        &mut self,
+        control: &OwnedFd,
+        build: Build,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), HandoverError> {
+        let Build { queue, options, .. } = build;
+        let descriptors: Arc<[OwnedFd]> = descriptors.into();
+        // What a next control plane is told is true as soon as this one has been told so, and not later.
+        self.registry.amend(&options, queue, Arc::clone(&descriptors));
+        let task = Task::Amend(Box::new(options), descriptors);
+        self.send_out(control, Errand { queue, task, outcome: None })
+    }
+
+    /// Has an errand done by whoever has the queue: here at once, or by a worker that will give it back.
+    fn send_out(&mut self, control: &OwnedFd, mut errand: Errand) -> Result<(), HandoverError> {
+        if let Some(queue) = self.registry.here(errand.queue) {
+            errand.outcome = Some(queue.perform(&mut errand.task));
+        } else if let Some(worker) = self.registry.holder(errand.queue) {
+            self.crew.send(worker, Box::new(errand));
+            return Ok(());
+        } else {
+            errand.outcome = Some(Err(rustix::io::Errno::NOENT));
+        }
+        self.conclude(control, errand)
+    }
+
+    /// Tells what came of an errand. Whatever was taken out of the queue is closed by now.
+    fn conclude(&mut self, control: &OwnedFd, errand: Errand) -> Result<(), HandoverError> {
+        let Errand { queue, task, outcome } = errand;
+        let outcome = outcome.unwrap_or(Ok(()));
+        let done = match &task {
+            Task::Amend(..) => outcome.map(|()| Message::Amended(queue)),
+            Task::Describe(flows) => outcome
+                .and_then(|()| write_down(self.report.take(), flows))
+                .map(|()| Message::Described(queue)),
+        };
+        drop(task);
+        let failed = |errno: rustix::io::Errno| Message::Failed(queue, Step::Queue, errno.raw_os_error());
+        send(control, &done.unwrap_or_else(failed), &[])
+    }
+
+    /// Concludes what workers have done. One that had given the queue back meanwhile leaves it to whoever has it now.
+    fn conclude_errands(&mut self) {
+        while let Some(errand) = self.crew.done() {
+            let Some(control) = self.control.take() else { continue };
+            let concluded = match errand.outcome {
+                Some(_) => self.conclude(&control, *errand),
+                None => self.send_out(&control, *errand),
+            };
+            self.control = concluded.is_ok().then_some(control);
         }
     }
 
@@ -251,6 +320,7 @@ impl Foreman {
         sessions.work(&mut seats);
         let (registry, crew) = (&mut self.registry, &mut self.crew);
         registry.deliver(|worker, parcel| crew.deliver(worker, parcel));
+        self.conclude_errands();
         self.maybe_quiesce();
     }
 
@@ -295,6 +365,17 @@ impl Foreman {
         self.plan.quiesce();
         doorbell::ring(self.premises.control);
     }
+}
+
+/// Writes what a queue has told into a file, from its beginning.
+fn write_down(report: Option<OwnedFd>, flows: &[FlowRecord]) -> rustix::io::Result<()> {
+    let report = report.ok_or(rustix::io::Errno::BADF)?;
+    let mut bytes = flows.as_bytes();
+    while !bytes.is_empty() {
+        let written = rustix::io::write(&report, bytes)?;
+        bytes = &bytes[written..];
+    }
+    Ok(())
 }
 
 /// Sends, waiting for room: the control plane reads what it has asked for.

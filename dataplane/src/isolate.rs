@@ -29,6 +29,8 @@ const USES: &[Use] = &[
     Use { call: libc::SYS_prctl, arguments: &[(0, libc::PR_SET_NAME.unsigned_abs() as u64)] },
     // Memory that was handed over is checked before it is mapped; descriptors stay as they are.
     Use { call: libc::SYS_fcntl, arguments: &[(1, libc::F_GET_SEALS.unsigned_abs() as u64)] },
+    // A port of the host that leads to a guest is also the guest's own socket.
+    Use { call: libc::SYS_fcntl, arguments: &[(1, libc::F_DUPFD_CLOEXEC.unsigned_abs() as u64)] },
     // Eventfds are made non-blocking.
     Use { call: libc::SYS_ioctl, arguments: &[(1, libc::FIONBIO)] },
 ];

@@ -7,6 +7,7 @@ pub mod announce;
 pub mod crew;
 pub mod doorbell;
 pub mod driver;
+pub mod errand;
 pub mod foreman;
 pub mod frame;
 pub mod isolate;

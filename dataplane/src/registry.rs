@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use framewire_shared::driver::DriverOptions;
 use framewire_shared::handover::Build;
 use framewire_shared::plan::Section;
 
@@ -72,6 +73,22 @@ impl Registry {
         match self.entries.get(&key)?.place {
             Place::With(worker) => Some(worker),
             Place::Here(_) => None,
+        }
+    }
+
+    /// The queue of this key, if no worker has it.
+    pub fn here(&mut self, key: u64) -> Option<&mut AnyQueue> {
+        match &mut self.entries.get_mut(&key)?.place {
+            Place::Here(queue) => Some(queue),
+            Place::With(_) => None,
+        }
+    }
+
+    /// From now on the queue of this key was built from these.
+    pub fn amend(&mut self, options: &DriverOptions, key: u64, descriptors: Arc<[OwnedFd]>) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.build.options = *options;
+            entry.descriptors = descriptors;
         }
     }
 

@@ -144,6 +144,7 @@ impl Worker {
                     self.adopt();
                 }
                 self.announce();
+                self.run_errands();
             }
             Woken::End(index, Readiness::Receive) => self.on_frames(index),
             Woken::End(index, Readiness::Send) => self.on_room(index),

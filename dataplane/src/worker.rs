@@ -11,6 +11,7 @@ use ringbuf::HeapCons;
 use crate::adopt::Adoption;
 use crate::announce::Announcement;
 use crate::driver::Queue;
+use crate::errand::Errands;
 use crate::frame::Burst;
 use crate::rest::Rest;
 use crate::turn::Turn;
@@ -29,6 +30,8 @@ pub struct Worker {
     pub(crate) burst: Burst,
     /// Addresses to announce, looked for when the doorbell was rung.
     pub(crate) announcements: HeapCons<Announcement>,
+    /// What is asked of queues, likewise.
+    pub(crate) errands: Errands,
 }
 
 impl Worker {

@@ -18,6 +18,10 @@
 //!                                            ←   Parted
 //!   Announce (a queue, an address)           →
 //!                                            ←   Announced
+//!   Amend    (a queue's options, descriptors) →
+//!                                            ←   Amended | Failed
+//!   Describe (a queue, a file)               →
+//!                                            ←   Described
 //! ```
 //!
 //! What a session is, [`crate::session`] says.
@@ -127,7 +131,6 @@ pub struct Walls {
 
 /// One packet.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, and on its way")]
 pub enum Message {
     /// See [`Welcome`].
     Welcome(Welcome),
@@ -161,6 +164,15 @@ pub enum Message {
     Announce(u64, [u8; 6]),
     /// It is on its way.
     Announced(u64),
+    /// From now on a queue is as if it had been built so, and goes on: options and descriptors are those of a
+    /// [`Message::Build`]. Only some drivers can.
+    Amend(Build),
+    /// That is in effect.
+    Amended(u64),
+    /// Write down what goes on in a queue, into the file that comes along.
+    Describe(u64),
+    /// It is written.
+    Described(u64),
     /// End, with everything: the control plane ends on purpose. There is no answer.
     End,
 }
@@ -196,6 +208,10 @@ const PART: u32 = 14;
 const PARTED: u32 = 15;
 const ANNOUNCE: u32 = 16;
 const ANNOUNCED: u32 = 17;
+const AMEND: u32 = 18;
+const AMENDED: u32 = 19;
+const DESCRIBE: u32 = 20;
+const DESCRIBED: u32 = 21;
 
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -248,6 +264,10 @@ impl Message {
                 (ANNOUNCE, record.as_bytes().to_vec())
             }
             Message::Announced(queue) => (ANNOUNCED, queue.as_bytes().to_vec()),
+            Message::Amend(build) => (AMEND, build.to_bytes()),
+            Message::Amended(queue) => (AMENDED, queue.as_bytes().to_vec()),
+            Message::Describe(queue) => (DESCRIBE, queue.as_bytes().to_vec()),
+            Message::Described(queue) => (DESCRIBED, queue.as_bytes().to_vec()),
         };
         [&number.to_ne_bytes(), &record[..]].concat()
     }
@@ -279,6 +299,10 @@ impl Message {
                 Message::Announce(queue, address)
             }
             ANNOUNCED => Message::Announced(read(record)?),
+            AMEND => Message::Amend(Build::from_bytes(record)?),
+            AMENDED => Message::Amended(read(record)?),
+            DESCRIBE => Message::Describe(read(record)?),
+            DESCRIBED => Message::Described(read(record)?),
             _other => return None,
         })
     }
@@ -391,6 +415,14 @@ mod tests {
         Message::Build(Build { queue: 9, counter_slot: 3, counters_go_on: true, options })
     }
 
+    /// The largest message there is.
+    fn amend() -> Message {
+        let options = DriverOptions::User(crate::driver::UserOptions::empty());
+        let message = Message::Amend(Build { queue: 9, counter_slot: 3, counters_go_on: true, options });
+        assert!(message.to_bytes().len() <= HANDOVER_BYTES_MAX);
+        message
+    }
+
     #[test]
     fn messages_come_back_as_sent() {
         let mut serve = Serve::new(7, 9, 2, 1 << 32);
@@ -413,6 +445,10 @@ mod tests {
             Message::Parted(7),
             Message::Announce(9, [2, 0, 0, 0, 0, 1]),
             Message::Announced(9),
+            amend(),
+            Message::Amended(9),
+            Message::Describe(9),
+            Message::Described(9),
         ] {
             assert_eq!(Message::from_bytes(&message.to_bytes()), Some(message));
         }

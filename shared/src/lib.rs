@@ -31,6 +31,8 @@ pub mod driver;
 #[cfg(not(loom))]
 pub mod files;
 #[cfg(not(loom))]
+pub mod flows;
+#[cfg(not(loom))]
 pub mod handover;
 #[cfg(not(loom))]
 pub mod happenings;

@@ -26,4 +26,4 @@ pub const HAPPENINGS_WAITING_MAX: usize = 256;
 /// Descriptors in one handover message. The kernel's own limit is 253 (`SCM_MAX_FD`).
 pub const HANDOVER_DESCRIPTORS_MAX: usize = 80;
 /// Bytes of one handover message.
-pub const HANDOVER_BYTES_MAX: usize = 1024;
+pub const HANDOVER_BYTES_MAX: usize = 4096;

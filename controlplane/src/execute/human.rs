@@ -41,8 +41,7 @@ impl Server {
             Asked::InfoName => self.machine.name.as_ref().map_or(String::new(), |name| format!("{name}\r\n")),
             Asked::InfoNetwork => info_network(self.network.inventory()),
             Asked::InfoStatus => format!("VM status: {}\r\n", self.status_in_words()),
-            // One line for each netdev of kind `user`, of which there is none.
-            Asked::InfoUsernet => String::new(),
+            Asked::InfoUsernet => self.info_usernet()?,
             Asked::InfoVersion => version_in_words(),
             Asked::SetLink { name, up } => self.set_link(&name, up).map(no_text)?,
             Asked::NetdevAdd(options) => {
@@ -55,9 +54,8 @@ impl Server {
             Asked::AnnounceSelf { interfaces, id } => {
                 self.announce_self(announcement(interfaces.as_deref(), id)).map(no_text)?
             }
-            Asked::HostfwdAdd { netdev, rule: _ } | Asked::HostfwdRemove { netdev, rule: _ } => {
-                self.no_user_network(netdev.as_deref())
-            }
+            Asked::HostfwdAdd { netdev, rule } => self.hostfwd_add(netdev.as_deref(), &rule)?,
+            Asked::HostfwdRemove { netdev, rule } => self.hostfwd_remove(netdev.as_deref(), &rule)?,
         })
     }
 
@@ -67,17 +65,6 @@ impl Server {
             return "running".to_owned();
         }
         if state == RunState::Paused { "paused".to_owned() } else { format!("paused ({})", state.name()) }
-    }
-
-    /// What a rule for forwarding is told as long as no netdev of kind `user` can exist.
-    fn no_user_network(&self, netdev: Option<&str>) -> String {
-        match netdev {
-            Some(id) if self.network.inventory().backend(id).is_some() => {
-                "invalid device specified\r\n".to_owned()
-            }
-            Some(id) => format!("unrecognized netdev id '{id}'\r\n"),
-            None => "user mode network stack not in use\r\n".to_owned(),
-        }
     }
 
     fn chardevs_in_words(&self) -> String {

@@ -3,7 +3,7 @@
 use framewire_shared::handover::Build;
 use serde_json::Value;
 
-use super::{Caller, Given, Server, World};
+use super::{Caller, Given, Server, World, usernet};
 use crate::connection::Opened;
 use crate::host::lookup::Question;
 use crate::inventory::{Description, NewPort, Port};
@@ -99,7 +99,9 @@ impl Server {
             return self.remove_nic(number).map(|()| nothing());
         }
         let gone = next.remove_backend(id)?;
+        let paths = self.paths_of(&gone);
         self.network.commit(next, Vec::new())?;
+        paths.iter().for_each(usernet::remove_path);
         self.connections.end(gone.number);
         if let Some(farewell) = &gone.description.farewell {
             say(farewell);
@@ -119,6 +121,7 @@ impl Server {
     pub fn say_farewell(&mut self) {
         self.connections.end_all();
         let ports = self.network.inventory().ports();
+        ports.iter().flat_map(|port| self.paths_of(port)).for_each(|path| usernet::remove_path(&path));
         ports.iter().filter_map(|port| port.description.farewell.as_ref()).for_each(say);
     }
 }

@@ -18,6 +18,7 @@ use super::types::machine::{NameInfo, StatusInfo, TargetInfo};
 use super::types::net::{AnnounceSelf, NetdevDel, QueryRxFilter, RxFilterInfo, SetLink};
 use super::types::session::{CommandInfo, HumanMonitorCommand, QmpCapabilities, VersionInfo};
 use super::types::status::{QueryStatus, Report};
+use super::types::usernet::{UsernetInfo, XHostfwd, XQueryUsernet};
 use super::types::yank::{Yank, YankInstance};
 use crate::kind::NetdevAdd;
 
@@ -148,6 +149,12 @@ commands! {
 
     /// All that `framewire status` shows.
     XQueryStatus(QueryStatus) = "x-query-status" -> Report, features = &["unstable"];
+    /// Has a port of the host lead to a guest.
+    XHostfwdAdd(XHostfwd) = "x-hostfwd-add" -> Nothing, features = &["unstable"];
+    /// Has it no more.
+    XHostfwdRemove(XHostfwd) = "x-hostfwd-remove" -> Nothing, features = &["unstable"];
+    /// What goes on in made-up networks.
+    XQueryUsernet(XQueryUsernet) = "x-query-usernet" -> Vec<UsernetInfo>, features = &["unstable"];
 }
 
 impl Entry {

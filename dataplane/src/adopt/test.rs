@@ -13,6 +13,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::*;
 use crate::driver::{self, Null};
+use crate::errand::Errands;
 use crate::frame::Burst;
 use crate::rest::Rest;
 use crate::turn::{Reporter, Turn};
@@ -65,6 +66,7 @@ fn bench() -> Bench {
         turn: Turn::new(reporter).unwrap(),
         burst: Burst::default(),
         announcements: HeapRb::new(1).split().1,
+        errands: Errands { asked: HeapRb::new(1).split().1, done: HeapRb::new(1).split().0 },
     };
     Bench { worker, arrivals, departures, doorbell, config, status }
 }

@@ -33,6 +33,8 @@ use framewire_shared::driver::DriverOptions;
 use framewire_shared::limits::BURST_FRAMES_MAX;
 use rustix::io::Errno;
 
+use crate::errand::Task;
+
 pub use dgram::{Bare, Dgram, Envelope};
 pub use guest::Guest;
 pub use l2tpv3::Tunnel;
@@ -223,6 +225,25 @@ pub enum AnyQueue {
     Xdp(Xdp),
     /// A made-up network. Much larger than the others, which would otherwise grow with it.
     User(Box<User>),
+}
+
+impl AnyQueue {
+    /// Does what is asked of it between two turns. Most drivers can do none of that.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is none of a queue of this kind; otherwise as the kernel's.
+    pub fn perform(&mut self, task: &mut Task) -> Result<(), Errno> {
+        match self {
+            AnyQueue::User(network) => network.perform(task),
+            AnyQueue::Null(_)
+            | AnyQueue::Tap(_)
+            | AnyQueue::Dgram(_)
+            | AnyQueue::L2tpv3(_)
+            | AnyQueue::Stream(_)
+            | AnyQueue::Guest(_)
+            | AnyQueue::Xdp(_) => Err(Errno::INVAL),
+        }
+    }
 }
 
 macro_rules! each {

@@ -3,12 +3,12 @@
 //! Everything is of fixed size. What people wrote (names, rules, files) is the control plane's: it has made bytes of
 //! it that go into answers as they are. Addresses are in network byte order, as they lie in packets.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Ports of the host that lead to the guest, of one network.
-pub const FORWARDS_MAX: usize = 16;
+pub const FORWARDS_MAX: usize = 48;
 /// DHCP options beyond those that every answer has: as many as fit behind these in an answer.
 pub const DHCP_BYTES_MAX: usize = 272;
 /// Search domains as a router tells them, padded to eights.
@@ -86,12 +86,34 @@ pub struct User6 {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct Forward {
+    /// Its own among this network's; never used twice.
+    pub number: u32,
     /// 1 for datagrams, 0 for connections.
     pub is_udp: u32,
-    /// The guest.
-    pub guest: [u8; 4],
-    /// Its port.
-    pub port: u32,
+    /// The guest's port.
+    port: u32,
+    /// The guest, as an IPv6 address.
+    guest: [u8; 16],
+}
+
+impl Forward {
+    /// The one of this number, which leads to the guest's `guest`.
+    #[must_use]
+    pub fn new(number: u32, is_udp: bool, guest: SocketAddr) -> Self {
+        let octets = match guest.ip() {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(address) => address.octets(),
+        };
+        Forward { number, is_udp: u32::from(is_udp), port: guest.port().into(), guest: octets }
+    }
+
+    /// Where it leads.
+    #[must_use]
+    pub fn guest(&self) -> SocketAddr {
+        let address = Ipv6Addr::from(self.guest);
+        let address = address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4);
+        SocketAddr::new(address, u16::try_from(self.port).unwrap_or(0))
+    }
 }
 
 /// A made-up network.
@@ -153,6 +175,30 @@ impl UserOptions {
     #[must_use]
     pub fn files_at(&self) -> Option<usize> {
         self.serves_files().then(|| self.descriptors())
+    }
+
+    /// Which descriptor is the first forward's.
+    #[must_use]
+    pub fn forwards_at(&self) -> usize {
+        self.descriptors() - self.forwards().len()
+    }
+
+    /// Adds a forward, whose number is one that none has. `None` if there are too many.
+    pub fn add_forward(&mut self, is_udp: bool, guest: SocketAddr) -> Option<()> {
+        let number = self.forwards().iter().map(|forward| forward.number).max().unwrap_or(0).wrapping_add(1);
+        let count = self.forwards().len();
+        *self.forwards.get_mut(count)? = Forward::new(number, is_udp, guest);
+        self.forward_count += 1;
+        Some(())
+    }
+
+    /// Takes the forward at a place out; those behind it move up.
+    pub fn remove_forward(&mut self, place: usize) {
+        let count = self.forwards().len();
+        if place < count {
+            self.forwards.copy_within(place + 1..count, place);
+            self.forward_count -= 1;
+        }
     }
 
     /// The forwards.
@@ -249,5 +295,22 @@ mod tests {
         (options.forward_count, options.dhcp_bytes) = (u32::MAX, u32::MAX);
         assert_eq!((options.forwards().len(), options.dhcp().len()), (FORWARDS_MAX, DHCP_BYTES_MAX));
         assert_eq!(options.descriptors(), STOCKS + FORWARDS_MAX);
+    }
+
+    #[test]
+    fn forwards_come_and_go_in_order() {
+        let mut options = UserOptions::empty();
+        let guests: Vec<SocketAddr> =
+            (0..FORWARDS_MAX).map(|port| format!("[fec0::1]:{port}").parse().unwrap()).collect();
+        assert!(guests.iter().all(|guest| options.add_forward(true, *guest).is_some()));
+        assert_eq!(options.add_forward(false, guests[0]), None);
+        options.remove_forward(1);
+        let left: Vec<SocketAddr> = options.forwards().iter().map(Forward::guest).collect();
+        assert_eq!((left[0], left[1], left.len()), (guests[0], guests[2], FORWARDS_MAX - 1));
+        options.add_forward(false, "10.0.2.15:22".parse().unwrap());
+        let last = options.forwards()[FORWARDS_MAX - 1];
+        assert_eq!((last.guest().to_string(), last.is_udp), ("10.0.2.15:22".to_owned(), 0));
+        options.remove_forward(FORWARDS_MAX);
+        assert_eq!(options.forwards().len(), FORWARDS_MAX);
     }
 }

@@ -1,6 +1,7 @@
 //! `user`: the guest is the kernel's own network stack, in a namespace behind a tap.
 
 mod flows;
+mod forwards;
 mod well;
 
 use framewire_tests::bench::Bench;

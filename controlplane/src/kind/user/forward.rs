@@ -2,32 +2,32 @@
 //!
 //! Used by the options and, for single rules, by the human monitor.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use super::network::Network4;
 use crate::kind::Surroundings;
 use crate::kind::address::inet_aton;
 use crate::qmp::answer::QmpError;
-use crate::qmp::qapi::number::{Base, c_integer};
+use crate::qmp::qapi::number::{Base, c_integer, whole_integer};
 
-/// What is forwarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// Connections.
-    Tcp,
-    /// Datagrams.
-    Udp,
+/// Where the host listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outside {
+    /// For connections; port 0 for any.
+    Tcp(SocketAddr),
+    /// For datagrams.
+    Udp(SocketAddr),
+    /// For connections, at a path.
+    Unix(String),
 }
 
 /// A port of the host that leads to the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostForward {
-    /// What is forwarded.
-    pub protocol: Protocol,
-    /// Where the host listens; port 0 for any.
-    pub host: SocketAddrV4,
+    /// Where the host listens.
+    pub host: Outside,
     /// The guest; the first address of DHCP if absent.
-    pub guest: Option<Ipv4Addr>,
+    pub guest: Option<IpAddr>,
     /// The guest's port.
     pub guest_port: u16,
     /// The rule as it was written, for errors of system calls.
@@ -35,29 +35,79 @@ pub struct HostForward {
 }
 
 impl HostForward {
-    /// Reads `[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport`.
+    /// Reads `[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport` or `unix:PATH-[guestaddr]:guestport`. Addresses of
+    /// IPv6 are in brackets.
     pub fn parse(rule: &str) -> Result<Self, QmpError> {
         read_host_forward(rule)
             .map_err(|why| QmpError::generic(format!("Invalid host forwarding rule '{rule}' ({why})")))
     }
 }
 
+/// The longest path that a socket can have.
+const PATH_BYTES_MAX: usize = 107;
+
 fn read_host_forward(rule: &str) -> Result<HostForward, &'static str> {
     let (protocol, rest) = rule.split_once(':').ok_or("No : separators")?;
-    let protocol = match protocol {
-        "" | "tcp" => Protocol::Tcp,
-        "udp" => Protocol::Udp,
-        _ => return Err("Bad protocol name"),
-    };
-    let (host, rest) = rest.split_once(':').ok_or("Missing : separator")?;
-    let host = address(host).ok_or("Bad host address")?.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    if protocol == "unix" {
+        // A path may have a '-' in it, the guest's end has none.
+        let (path, guest) = rest.rsplit_once('-').ok_or("Bad host port separator")?;
+        return guest_end(Outside::Unix(path_of(path)?), guest, rule);
+    }
+    if !matches!(protocol, "" | "tcp" | "udp") {
+        return Err("Bad protocol name");
+    }
+    let (host, rest) = split_address(rest).ok_or("Missing : separator")?;
+    let host = address(host).ok_or("Bad host address")?.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let (host_port, rest) = rest.split_once('-').ok_or("Bad host port separator")?;
     let host_port = port(host_port, Base::Prefixed).ok_or("Bad host port")?;
-    let (guest, guest_port) = rest.split_once(':').ok_or("Missing guest address")?;
+    guest_end(outside(protocol, SocketAddr::new(host, host_port)), rest, rule)
+}
+
+fn outside(protocol: &str, host: SocketAddr) -> Outside {
+    if protocol == "udp" { Outside::Udp(host) } else { Outside::Tcp(host) }
+}
+
+fn guest_end(host: Outside, text: &str, rule: &str) -> Result<HostForward, &'static str> {
+    let (guest, guest_port) = split_address(text).ok_or("Missing guest address")?;
     let guest = address(guest).ok_or("Bad guest address")?;
     let guest_port = port(guest_port, Base::Prefixed).filter(|port| *port > 0).ok_or("Bad guest port")?;
-    let host = SocketAddrV4::new(host, host_port);
-    Ok(HostForward { protocol, host, guest, guest_port, rule: rule.to_owned() })
+    Ok(HostForward { host, guest, guest_port, rule: rule.to_owned() })
+}
+
+fn path_of(text: &str) -> Result<String, &'static str> {
+    match text {
+        "" => Err("Missing unix socket path"),
+        text if !text.starts_with('/') => Err("unix socket path must be absolute"),
+        text if text.len() > PATH_BYTES_MAX => Err("Unix socket path is too long"),
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// Reads what names a forward that is to be removed: the host's end of a rule. QEMU reads its port by `strtol`, which
+/// takes more than ports; such a one is none that anybody listens at.
+#[must_use]
+pub fn read_outside(text: &str) -> Option<Outside> {
+    let (protocol, rest) = text.split_once(':')?;
+    if protocol == "unix" {
+        return path_of(rest).ok().map(Outside::Unix);
+    }
+    if !matches!(protocol, "" | "tcp" | "udp") {
+        return None;
+    }
+    let (host, port) = split_address(rest)?;
+    let host = address(host)?.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    let port = i32::try_from(whole_integer(port, Base::Decimal)?).ok()?;
+    let port = u16::try_from(port.rem_euclid(65_536)).expect("a remainder of 65536 is below it");
+    Some(outside(protocol, SocketAddr::new(host, port)))
+}
+
+/// An address and what follows it, behind a colon that is none of the address.
+fn split_address(text: &str) -> Option<(&str, &str)> {
+    if !text.starts_with('[') {
+        return text.split_once(':');
+    }
+    let end = text.find(']')? + 1;
+    Some((&text[..end], text[end..].strip_prefix(':')?))
 }
 
 /// A port of the network that leads to something on the host. TCP only.
@@ -112,7 +162,7 @@ fn read_guest_forward(rule: &str) -> Option<(Option<Ipv4Addr>, u16, &str)> {
     let (port_text, target) = rest.split_once('-')?;
     let is_tcp = matches!(protocol, "" | "tcp");
     let port = port(port_text, Base::Decimal).filter(|port| is_tcp && *port > 0)?;
-    Some((address(server)?, port, target))
+    Some((address4(server)?, port, target))
 }
 
 /// Whether a text describes a new character device, or names one that is there.
@@ -131,7 +181,17 @@ fn usual_server(network: &Network4) -> Ipv4Addr {
 
 /// An address that may be left out: None if it is wrong, Some(None) if it is not there.
 #[expect(clippy::option_option, reason = "three cases, of which two are good")]
-fn address(text: &str) -> Option<Option<Ipv4Addr>> {
+fn address(text: &str) -> Option<Option<IpAddr>> {
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    match inner {
+        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(|address| Some(address.into())),
+        None => address4(text).map(|address| address.map(IpAddr::V4)),
+    }
+}
+
+/// The same, of IPv4 alone.
+#[expect(clippy::option_option, reason = "three cases, of which two are good")]
+fn address4(text: &str) -> Option<Option<Ipv4Addr>> {
     if text.is_empty() { Some(None) } else { inet_aton(text).map(Some) }
 }
 
@@ -151,11 +211,38 @@ mod test {
     #[test]
     fn a_rule_has_five_parts_of_which_three_may_be_empty() {
         let full = HostForward::parse("udp:127.0.0.1:0x50-10.0.2.15:010").unwrap();
-        assert_eq!(full.protocol, Protocol::Udp);
-        assert_eq!(full.host, "127.0.0.1:80".parse().unwrap());
-        assert_eq!((full.guest, full.guest_port), (Some(Ipv4Addr::new(10, 0, 2, 15)), 8));
+        assert_eq!(full.host, Outside::Udp("127.0.0.1:80".parse().unwrap()));
+        assert_eq!((full.guest, full.guest_port), (Some([10, 0, 2, 15].into()), 8));
         let short = HostForward::parse("::-:22").unwrap();
-        assert_eq!((short.host, short.guest), ("0.0.0.0:0".parse().unwrap(), None));
+        assert_eq!((short.host, short.guest), (Outside::Tcp("0.0.0.0:0".parse().unwrap()), None));
+    }
+
+    #[test]
+    fn ipv6_is_in_brackets_and_paths_are_absolute() {
+        let rule = HostForward::parse("tcp:[::1]:8080-[fec0::15]:80").unwrap();
+        assert_eq!(rule.host, Outside::Tcp("[::1]:8080".parse().unwrap()));
+        assert_eq!((rule.guest, rule.guest_port), (Some("fec0::15".parse().unwrap()), 80));
+        let rule = HostForward::parse("unix:/run/my-guest.sock-:22").unwrap();
+        assert_eq!(rule.host, Outside::Unix("/run/my-guest.sock".to_owned()));
+        let why = |rule: &str| read_host_forward(rule).unwrap_err();
+        assert_eq!(why("unix:-:22"), "Missing unix socket path");
+        assert_eq!(why("unix:guest-:22"), "unix socket path must be absolute");
+        assert_eq!(why(&format!("unix:/{}-:22", "x".repeat(107))), "Unix socket path is too long");
+        assert_eq!(why("tcp:[::1]8080-:80"), "Missing : separator");
+        assert_eq!(why("tcp:[::x]:8080-:80"), "Bad host address");
+        assert_eq!(why("tcp:[::1:8080-:80"), "Missing : separator");
+    }
+
+    #[test]
+    fn what_is_removed_is_named_by_the_hosts_end() {
+        let tcp = |text: &str| Some(Outside::Tcp(text.parse().unwrap()));
+        assert_eq!(read_outside("tcp:127.0.0.1:8090"), tcp("127.0.0.1:8090"));
+        assert_eq!(read_outside("::80"), tcp("0.0.0.0:80"));
+        assert_eq!(read_outside("udp:[::1]:80"), Some(Outside::Udp("[::1]:80".parse().unwrap())));
+        assert_eq!(read_outside("unix:/run/guest"), Some(Outside::Unix("/run/guest".to_owned())));
+        for wrong in ["", "bad", "tcp::x", "tcp::", "sctp::1", "tcp:x:1", "tcp::80-:80", "unix:guest"] {
+            assert_eq!(read_outside(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! rules (`forward`), guest before host and each list from its end.
 
 pub mod forward;
-mod listen;
+pub mod listen;
 mod names;
 pub mod network;
 pub mod prepare;

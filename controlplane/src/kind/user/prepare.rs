@@ -1,6 +1,7 @@
 //! From checked options to what a made-up network's data path is built from: a record, the sockets' sources, and
 //! listening sockets.
 
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
 use framewire_shared::driver::user::{DHCP_BYTES_MAX, FORWARDS_MAX, SEARCH_BYTES_MAX, User4, User6};
@@ -8,7 +9,8 @@ use framewire_shared::driver::{DriverOptions, UserOptions};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::Checked;
-use super::listen::listen;
+use super::forward::HostForward;
+use super::listen::{Listening, listen};
 use super::network::{Network4, Network6};
 use super::resolver::Resolvers;
 use super::{Names, names, search_list};
@@ -108,21 +110,25 @@ fn ipv6(network: &Network6) -> User6 {
     }
 }
 
-/// Listens at all ports that lead to the guest. A network without IPv4 has nobody to lead to.
+/// Listens at all ports that lead to the guest. In a network without IPv4 a rule must say to whom.
 fn forwards(checked: &Checked, options: &mut UserOptions) -> Result<Vec<OwnedFd>, QmpError> {
-    let Some(network) = &checked.network4 else { return Ok(Vec::new()) };
-    let rules = &checked.host_forwards;
-    if rules.len() > FORWARDS_MAX {
-        return Err(QmpError::generic(format!("At most {FORWARDS_MAX} host forwarding rules are possible")));
-    }
-    let mut sockets = Vec::with_capacity(rules.len());
-    for (place, rule) in options.forwards.iter_mut().zip(rules) {
-        let (forward, socket) = listen(rule, network)?;
-        *place = forward;
-        sockets.push(socket);
-    }
-    options.forward_count = u32::try_from(sockets.len()).expect("FORWARDS_MAX is small");
-    Ok(sockets)
+    let usual = checked.network4.map_or(Ipv4Addr::UNSPECIFIED, |network| network.dhcp_start);
+    checked.host_forwards.iter().map(|rule| add_forward(rule, usual, options)).collect()
+}
+
+/// Listens, and notes where that leads. `usual` is the guest's address, if the rule does not say.
+///
+/// # Errors
+/// In QEMU's words.
+pub fn add_forward(
+    rule: &HostForward,
+    usual: Ipv4Addr,
+    options: &mut UserOptions,
+) -> Result<OwnedFd, QmpError> {
+    let too_many = || QmpError::generic(format!("At most {FORWARDS_MAX} host forwarding rules are possible"));
+    let Listening { is_udp, guest, socket } = listen(rule, usual)?;
+    options.add_forward(is_udp, guest).ok_or_else(too_many)?;
+    Ok(socket)
 }
 
 /// The two ends on which the worker asks for files; the control plane's own is the second.

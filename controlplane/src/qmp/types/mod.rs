@@ -11,4 +11,5 @@ pub mod net;
 pub mod session;
 pub mod socket_address;
 pub mod status;
+pub mod usernet;
 pub mod yank;

@@ -19,7 +19,9 @@ pub(in crate::driver) const SYSTEM_CALLS: &[libc::c_long] = &[
     libc::SYS_epoll_create1,
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait,
+    libc::SYS_fcntl,
     libc::SYS_getpeername,
+    libc::SYS_getsockname,
     libc::SYS_getsockopt,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
@@ -138,11 +140,25 @@ pub(super) fn peek(socket: &OwnedFd, into: Segment) -> Result<usize, Errno> {
     unsafe { enter(libc::SYS_recvfrom, arguments) }
 }
 
-/// Forgets the first `bytes` bytes that a connection has received.
-pub(super) fn forget(socket: &OwnedFd, bytes: usize) {
+/// Forgets the first `bytes` bytes that a connection has received. UNIX sockets have no way but to read them.
+pub(super) fn forget(socket: &OwnedFd, bytes: usize, is_unix: bool) {
+    if is_unix {
+        return read_away(socket, bytes);
+    }
     const FLAGS: usize = (libc::MSG_DONTWAIT | libc::MSG_TRUNC) as usize;
     // SAFETY: with MSG_TRUNC the kernel writes nothing on a stream socket; there is no buffer.
     let _ = unsafe { enter(libc::SYS_recvfrom, [number_of(socket.as_fd()), 0, bytes, FLAGS, 0, 0]) };
+}
+
+fn read_away(socket: &OwnedFd, mut bytes: usize) {
+    let mut nowhere = [0; 16 << 10];
+    while bytes > 0 {
+        let most = bytes.min(nowhere.len());
+        match rustix::net::recv(socket, &mut nowhere[..most], rustix::net::RecvFlags::DONTWAIT) {
+            Ok((read @ 1.., _)) => bytes -= read.min(bytes),
+            Ok((0, _)) | Err(_) => return,
+        }
+    }
 }
 
 /// Receives one datagram, and tells from whom.
@@ -189,8 +205,10 @@ pub(super) fn make_abortive(socket: &OwnedFd) {
 
 /// How many bytes a connection's send buffer has room for, with a margin for what the kernel needs besides; and
 /// whether that is so little that the kernel would tell when it is more.
-pub(super) fn send_room(socket: &OwnedFd) -> (usize, bool) {
-    // SO_MEMINFO's numbers; the send buffer's size and what is queued in it are among them.
+pub(super) fn send_room(socket: &OwnedFd, is_unix: bool) -> (usize, bool) {
+    // SO_MEMINFO's numbers; the send buffer's size and what is queued in it are among them. UNIX sockets have the latter
+    // at another place.
+    const WMEM_ALLOC: usize = 2;
     const SNDBUF: usize = 3;
     const WMEM_QUEUED: usize = 5;
     let mut numbers = [0u32; 9];
@@ -202,7 +220,7 @@ pub(super) fn send_room(socket: &OwnedFd) -> (usize, bool) {
         unsafe { enter(libc::SYS_getsockopt, [number_of(socket.as_fd()), level, name, at, len_at, 0]) };
     match asked {
         Ok(_zero) => {
-            let queued = numbers[WMEM_QUEUED] as usize;
+            let queued = if is_unix { numbers[WMEM_ALLOC] } else { numbers[WMEM_QUEUED] } as usize;
             let room = (numbers[SNDBUF] as usize).saturating_sub(queued);
             (room / 8 * 7, room < queued / 2)
         }
@@ -259,6 +277,11 @@ impl Watcher {
     pub(super) fn watch(&self, socket: BorrowedFd<'_>, number: u64) -> rustix::io::Result<()> {
         use rustix::event::epoll::{EventData, add};
         add(&self.epoll, socket, EventData::new_u64(number), WATCHED)
+    }
+
+    /// Watches a socket no more. Only needed where others have the same one: the last that is closed ends it, too.
+    pub(super) fn leave(&self, socket: BorrowedFd<'_>) {
+        let _ = rustix::event::epoll::delete(&self.epoll, socket);
     }
 
     /// Looks at a socket anew: what holds already is told once more.

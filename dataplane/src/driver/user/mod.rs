@@ -14,6 +14,7 @@
 //! **Guests are hostile.** Their bytes are parsed in one place (`packet`), from a copy; everything behind it works with
 //! values that were checked. Each table has a fixed size, and each turn a bounded amount of work.
 
+mod amend;
 mod arp;
 mod assembly;
 mod calls;
@@ -21,6 +22,7 @@ pub mod dhcp;
 pub mod dhcpv6;
 mod files;
 mod flow;
+mod forward;
 pub mod fragment;
 mod header;
 mod icmp;
@@ -53,7 +55,8 @@ pub(in crate::driver) use self::files::SYSTEM_CALLS as FILE_SYSTEM_CALLS;
 use self::assembly::Assembly;
 use self::calls::Event;
 use self::flow::{Flows, Kind, Reference};
-use self::header::{MTU, Path, TTL_MAX, mac_of6};
+use self::forward::Forwards;
+use self::header::{MTU, TTL_MAX};
 use self::icmp::Unreachable;
 use self::neighbours::Neighbours;
 use self::packet::{Arp, HEAD_BYTES, Ip, Malformed, Packet, protocol};
@@ -89,6 +92,7 @@ pub struct User {
     descriptors: Arc<[OwnedFd]>,
     stocks: Stocks,
     flows: Flows,
+    forwards: Forwards,
     /// What a connection of the guest's has said in this burst.
     outgoing: Outgoing,
     /// Pieces of a datagram.
@@ -116,8 +120,6 @@ enum Spoken {
 const ASKED_MAX: usize = 128;
 /// Timers that are heard in one turn.
 const TIMERS_MAX: usize = 64;
-/// Connections that are accepted at once.
-const ACCEPTED_MAX: usize = 16;
 
 /// The timer's number among what is watched; listening sockets have those above, by their place.
 const TIMER: u64 = u64::MAX;
@@ -147,7 +149,7 @@ impl User {
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
         // Numbers of packets begin where nobody can guess.
         let [a, b, random @ .., _, _] = RandomState::new().hash_one(0).to_ne_bytes();
-        let user = User {
+        let mut user = User {
             translator: Translator { options: *options },
             neighbours: Neighbours::default(),
             replies: Replies::new(u16::from_ne_bytes([a, b]), counters),
@@ -158,6 +160,7 @@ impl User {
             stocks: Stocks::new(Arc::clone(&descriptors), options.has_stocks()),
             descriptors,
             flows: Flows::new(now_ns)?,
+            forwards: Forwards::new(),
             outgoing: Outgoing::new(),
             pieces: SegmentList::with_capacity(SEGMENTS_MAX),
             spoken: Vec::with_capacity(BURST_FRAMES_MAX),
@@ -166,24 +169,11 @@ impl User {
             is_stirred: true,
         };
         user.flows.watcher.watch(user.timer.as_fd(), TIMER)?;
-        for (number, listener) in (LISTENERS..).zip(user.listeners()) {
-            user.flows.watcher.watch(listener.as_fd(), number)?;
-        }
+        user.begin_forwards()?;
         if let Some(files) = user.files_socket() {
             user.flows.watcher.watch(files, FILES)?;
         }
         Ok(user)
-    }
-
-    /// Sockets that listen, in the order of the forwards.
-    fn listeners(&self) -> &[OwnedFd] {
-        let first = self.first_listener();
-        &self.descriptors[first..first + self.translator.options.forwards().len()]
-    }
-
-    /// The place of the first of them.
-    fn first_listener(&self) -> usize {
-        self.translator.options.descriptors() - self.translator.options.forwards().len()
     }
 
     /// Takes one frame of the guest's.
@@ -205,7 +195,7 @@ impl User {
         }
         let answer = arp::answer(request, network, |_address| false);
         if arp::teaches(request, network, answer.is_some()) {
-            self.neighbours.learn(request.sender.into(), request.sender_mac);
+            self.learn(request.sender.into(), request.sender_mac);
         }
         if let Some(answer) = answer
             && let Some(reply) = self.replies.add(answer.len())
@@ -271,16 +261,13 @@ impl User {
         let bytes = &self.copy[..bytes];
         let mut reply = [0; ndp::MESSAGE_BYTES_MAX];
         let message = ndp::Message { source, destination, hop_limit: ip.ttl, bytes };
+        let answer = ndp::answer(&message, &network, &mut reply);
         if ndp::teaches(&message) {
-            self.neighbours.learn(ip.source, ip.from);
+            self.learn(ip.source, ip.from);
         }
-        let Some(answer) = ndp::answer(&message, &network, &mut reply) else { return };
-        let reply = &mut reply[..answer.bytes];
-        let to = ndp::group_mac(answer.destination).unwrap_or(ip.from);
-        let (from, source) = (mac_of6(answer.source), answer.source.into());
-        let path = Path { to, from, source, destination: answer.destination.into(), ttl: TTL_MAX, tos: 0 };
-        icmp::finish(&path, reply);
-        self.replies.packet(&path, protocol::ICMP6, &[reply]);
+        if let Some(answer) = answer {
+            self.say_ndp(answer, &mut reply[..answer.bytes], ip.from);
+        }
     }
 
     /// Tells the guest what became of its packet.
@@ -327,7 +314,7 @@ impl User {
             let Some(reference) = self.flows.overdue(self.now_ns) else { break };
             match self.flows.table.get_mut(reference).map(|flow| &flow.kind) {
                 Some(Kind::Tcp(_)) => self.tcp_overdue(reference),
-                Some(Kind::Udp(_)) => self.flows.end(reference),
+                Some(Kind::Udp(_)) => self.udp_overdue(reference),
                 None => {}
             }
         }
@@ -338,19 +325,6 @@ impl User {
             Some(Kind::Tcp(_)) => self.tcp_event(reference, event),
             Some(Kind::Udp(_)) if event.can_receive => self.flows.wake(reference),
             Some(Kind::Udp(_)) | None => {}
-        }
-    }
-
-    fn hear_listener(&mut self, number: u64) {
-        let Ok(nth) = usize::try_from(number) else { return };
-        let Some(forward) = self.translator.options.forwards().get(nth).copied() else { return };
-        let place = self.first_listener() + nth;
-        let mut accepted = 0;
-        while forward.is_udp == 0 && accepted < ACCEPTED_MAX && self.accept(forward, place) {
-            accepted += 1;
-        }
-        if accepted == ACCEPTED_MAX {
-            self.flows.watcher.look_again(&self.descriptors[place], LISTENERS + number);
         }
     }
 

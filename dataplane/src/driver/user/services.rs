@@ -106,7 +106,7 @@ impl User {
             return;
         };
         if let Some(address) = answer.address {
-            self.neighbours.learn(address.into(), answer.client);
+            self.learn(address.into(), answer.client);
         }
         let path = Path {
             to: BROADCAST,

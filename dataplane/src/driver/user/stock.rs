@@ -29,6 +29,11 @@ impl Stocks {
         Stocks { descriptors, at_hand, has_pipes }
     }
 
+    /// From now on they come from other pipes. What is at hand stays good.
+    pub(super) fn draw_from(&mut self, descriptors: Arc<[OwnedFd]>, has_pipes: bool) {
+        (self.descriptors, self.has_pipes) = (descriptors, has_pipes);
+    }
+
     /// A socket, non-blocking and not bound.
     pub(super) fn take(&mut self, kind: Stock) -> Option<OwnedFd> {
         let place = kind as usize;

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::calls;
 use super::flow::{Flow, Key, Kind, Reference, Udp};
+use super::forward;
 use super::fragment;
 use super::header::{MTU, PATH_BYTES_MAX, Path, udp_header};
 use super::icmp::Unreachable;
@@ -34,7 +35,7 @@ const PAYLOAD_BYTES_MAX: usize = 65_535 - 20 - UDP_BYTES;
 /// Pieces of one datagram; frames in more are nobody's earnest.
 const PIECES_MAX: usize = 64;
 /// Hops that the kernel gives datagrams when it is not told.
-const TTL_DEFAULT: u8 = 64;
+pub(super) const TTL_DEFAULT: u8 = 64;
 
 impl User {
     /// Hears a datagram.
@@ -47,7 +48,11 @@ impl User {
         if !offload.is_good() && !self.is_sound(ip, &udp, heard) {
             return Err(Malformed);
         }
-        let host = match self.translator.lead(udp.destination, true) {
+        // Whoever was spoken to from outside answers by the same way.
+        let peer = self.forwards.peer(udp.source, udp.destination);
+        let lead =
+            peer.map_or_else(|| self.translator.lead(udp.destination, true), |peer| Lead::Host(peer.1));
+        let host = match lead {
             Lead::Host(host) => host,
             Lead::Nowhere => {
                 self.complain(ip, heard, Unreachable::Network);
@@ -60,7 +65,8 @@ impl User {
             self.complain(ip, heard, Unreachable::Expired);
             return Ok(());
         }
-        let Some(reference) = self.udp_flow(ip, &udp, host) else {
+        let known = peer.map(|peer| peer.0);
+        let Some(reference) = self.udp_flow(ip, &udp, host, known) else {
             self.counters.drop_frames(DropReason::NoRoom, 1);
             return Ok(());
         };
@@ -71,6 +77,16 @@ impl User {
         Ok(())
     }
 
+    /// Nothing was said for long, or a guest was not found.
+    pub(super) fn udp_overdue(&mut self, reference: Reference) {
+        if self.forwards.has(reference) {
+            self.flows.expect(reference, u64::MAX);
+            self.flows.wake(reference);
+        } else {
+            self.flows.end(reference);
+        }
+    }
+
     /// Whether a datagram's checksum is right, or missing where it may be.
     pub(super) fn is_sound(&self, ip: &Ip, udp: &packet::Udp, heard: Heard<'_>) -> bool {
         if udp.checksum == 0 {
@@ -79,11 +95,17 @@ impl User {
         self.adds_up(ip, UDP_BYTES + udp.bytes, heard)
     }
 
-    /// The flow of a guest's port, made if there is none.
-    fn udp_flow(&mut self, ip: &Ip, udp: &packet::Udp, host: SocketAddr) -> Option<Reference> {
+    /// The flow of a guest's port, made if there is none, or another that is known to be meant.
+    fn udp_flow(
+        &mut self,
+        ip: &Ip,
+        udp: &packet::Udp,
+        host: SocketAddr,
+        known: Option<Reference>,
+    ) -> Option<Reference> {
         let key = Key { protocol: protocol::UDP, guest: udp.source, remote: udp.source };
         let ttl = ip.ttl - 1;
-        let reference = match self.flows.table.find(&key) {
+        let reference = match known.or_else(|| self.flows.table.find(&key)) {
             Some(reference) => reference,
             None => {
                 let stock = if ip.source.is_ipv4() { Stock::Udp4 } else { Stock::Udp6 };
@@ -98,7 +120,9 @@ impl User {
                 self.flows.begin(key, flow)?
             }
         };
-        self.flows.expect(reference, self.now_ns + IDLE_NS);
+        if !self.forwards.has(reference) {
+            self.flows.expect(reference, self.now_ns + IDLE_NS);
+        }
         let flow = self.flows.table.get_mut(reference)?;
         flow.path.to = ip.from;
         if let Kind::Udp(state) = &mut flow.kind {
@@ -153,6 +177,11 @@ impl User {
     /// Gives the guest one datagram that has come for it.
     pub(super) fn speak_udp(&mut self, reference: Reference, burst: &mut Burst, turn: &mut Turn) -> Spoken {
         let now_ns = self.now_ns;
+        let is_forward = self.forwards.has(reference);
+        if is_forward && !self.finds_guest(reference) {
+            self.flows.expect(reference, now_ns + forward::ASK_AGAIN_NS);
+            return Spoken::All;
+        }
         let Some(flow) = self.flows.table.get_mut(reference) else { return Spoken::All };
         let Kind::Udp(state) = flow.kind else { return Spoken::All };
         let head_bytes = flow.path.header_bytes() + UDP_BYTES;
@@ -165,10 +194,17 @@ impl User {
             Err(_nothing) => return Spoken::All,
         };
         self.counters.calls.add(1);
-        let shown = self.translator.shown(from, state.destination, state.host);
-        let path = self.translator.path(flow.path.to, shown.ip(), flow.path.destination);
-        let ports = [shown.port(), flow.ports[0]];
-        if state.destination.port() == DNS_PORT {
+        let (to, guest) = (flow.path.to, SocketAddr::new(flow.path.destination, flow.ports[0]));
+        let shown = if is_forward {
+            let shown = self.shown_to(guest, from);
+            self.forwards.heard(reference, shown, from);
+            shown
+        } else {
+            self.translator.shown(from, state.destination, state.host)
+        };
+        let path = self.translator.path(to, shown.ip(), guest.ip());
+        let ports = [shown.port(), guest.port()];
+        if !is_forward && state.destination.port() == DNS_PORT {
             self.flows.expect(reference, now_ns + ANSWERED_NS);
         }
         let mut header = udp_header(ports, bytes);

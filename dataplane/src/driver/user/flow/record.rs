@@ -39,6 +39,8 @@ pub(in super::super) struct Tcp {
     pub(in super::super) connection: Connection,
     /// It was the host that began.
     pub(in super::super) is_from_host: bool,
+    /// The host's end is a UNIX socket.
+    pub(in super::super) is_unix: bool,
     /// The host's end may have something to give, its end included.
     pub(in super::super) has_data: bool,
     /// The host's stream has ended.
@@ -57,6 +59,7 @@ impl Tcp {
         Tcp {
             connection,
             is_from_host,
+            is_unix: false,
             has_data: false,
             at_end: false,
             owes_beginning: false,

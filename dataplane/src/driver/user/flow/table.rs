@@ -8,8 +8,8 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 
-/// Flows of one network at most.
-pub(in super::super) const FLOWS_MAX: usize = 65_536;
+pub(in super::super) use framewire_shared::flows::FLOWS_MAX;
+
 /// A power of two, so that a hash is a place.
 const PLACES: usize = FLOWS_MAX * 2;
 
@@ -32,6 +32,11 @@ pub(in super::super) struct Reference {
 }
 
 impl Reference {
+    /// Larger than that of any flow that began before.
+    pub(in super::super) fn serial(self) -> u32 {
+        self.generation
+    }
+
     /// As one number.
     pub(in super::super) fn to_bits(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.number)
@@ -58,6 +63,8 @@ pub(in super::super) struct Table<F> {
     free: Vec<u32>,
     /// Numbers of flows, plus one; 0 is empty.
     places: Vec<u32>,
+    /// How many there were, in all.
+    began: u32,
     hasher: RandomState,
 }
 
@@ -68,6 +75,7 @@ impl<F> Table<F> {
             slots: Vec::with_capacity(FLOWS_MAX),
             free: Vec::with_capacity(FLOWS_MAX),
             places: vec![0; PLACES],
+            began: 0,
             hasher: RandomState::new(),
         }
     }
@@ -94,7 +102,8 @@ impl<F> Table<F> {
         }
         self.places[place] = number + 1;
         let slot = &mut self.slots[number as usize];
-        slot.generation = slot.generation.wrapping_add(1);
+        self.began = self.began.wrapping_add(1);
+        slot.generation = self.began;
         slot.flow = Some((key, flow));
         Reference { number, generation: slot.generation }
     }
@@ -110,6 +119,13 @@ impl<F> Table<F> {
         let slot = self.slots.get_mut(reference.number as usize)?;
         let flow = slot.flow.as_mut().filter(|_flow| slot.generation == reference.generation);
         flow.map(|(_key, flow)| flow)
+    }
+
+    /// All flows, each with its serial number.
+    pub(in super::super) fn iter(&self) -> impl Iterator<Item = (u32, &Key, &F)> {
+        self.slots
+            .iter()
+            .filter_map(|slot| slot.flow.as_ref().map(|(key, flow)| (slot.generation, key, flow)))
     }
 
     /// The flow of a number.

@@ -303,6 +303,11 @@ impl Connection {
         if is_speaking { self.window.saturating_sub(on_the_way) } else { 0 }
     }
 
+    /// What the guest has been sent and has not acknowledged.
+    pub(in super::super) fn on_the_way(&self) -> u32 {
+        self.next.wrapping_sub(self.acked)
+    }
+
     /// How far into the host's receive queue the next byte to be sent is.
     pub(in super::super) fn offset(&self) -> u32 {
         self.untruncated + self.next.wrapping_sub(self.acked)

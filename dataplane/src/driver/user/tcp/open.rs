@@ -5,10 +5,10 @@
 //! anything to it.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use framewire_shared::counters::DropReason;
-use framewire_shared::driver::user::{Forward, Stock};
+use framewire_shared::driver::user::Stock;
 use rustix::io::Errno;
 
 use super::super::calls::{self, Event};
@@ -17,7 +17,7 @@ use super::super::header::{MTU, Path};
 use super::super::icmp::Unreachable;
 use super::super::packet::{Ip, Malformed, protocol};
 use super::super::translate::Lead;
-use super::super::{Heard, User, arp};
+use super::super::{Heard, User};
 use super::connection::Connection;
 use super::segment::{self, HEADER_BYTES, Segment, flag};
 use crate::frame::checksum::Sum;
@@ -94,26 +94,8 @@ impl User {
         u32::try_from(sum & 0xffff_ffff).expect("32 bits")
     }
 
-    /// Somebody connects to a port of the host that leads to the guest. Whether there may be more.
-    pub(in super::super) fn accept(&mut self, forward: Forward, place: usize) -> bool {
-        let Ok((socket, peer)) = calls::accept(self.descriptors[place].as_fd()) else { return false };
-        let guest = SocketAddr::new(forward.guest.into(), u16::try_from(forward.port).unwrap_or(0));
-        let remote = match peer {
-            Some(peer) if !peer.ip().is_loopback() && !peer.ip().is_unspecified() => peer,
-            Some(peer) => SocketAddr::new(self.translator.host_alias(true), peer.port()),
-            None => return true,
-        };
-        let key = Key { protocol: protocol::TCP, guest, remote };
-        if self.flows.table.find(&key).is_some() {
-            return true; // Closed again: the guest could not tell the two apart.
-        }
-        let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
-        self.ask(key, socket);
-        true
-    }
-
     /// Asks the guest for a connection.
-    fn ask(&mut self, key: Key, socket: OwnedFd) {
+    pub(in super::super) fn ask(&mut self, key: Key, socket: OwnedFd, is_unix: bool) {
         let is_ipv4 = key.guest.is_ipv4();
         let mut connection = Connection::asking(self.first_number(&key), mss_max(is_ipv4));
         connection.open();
@@ -125,31 +107,12 @@ impl User {
             ports: [key.guest.port(), key.remote.port()],
             is_ready: false,
             due_ns: u64::MAX,
-            kind: Kind::Tcp(Tcp { owes_beginning: true, ..Tcp::new(connection, true) }),
+            kind: Kind::Tcp(Tcp { owes_beginning: true, is_unix, ..Tcp::new(connection, true) }),
         };
         if let Some(reference) = self.flows.begin(key, flow) {
             self.flows.expect(reference, self.now_ns + connection.patience_ns());
             self.flows.wake(reference);
         }
-    }
-
-    /// Whether the way to the guest is known all the way; if not, the guest is asked.
-    pub(super) fn finds_guest(&mut self, reference: Reference) -> bool {
-        let Some(flow) = self.flows.table.get_mut(reference) else { return false };
-        if flow.path.to != [0; 6] {
-            return true;
-        }
-        if let Some(mac) = self.neighbours.find(flow.path.destination) {
-            flow.path.to = mac;
-            return true;
-        }
-        if let std::net::IpAddr::V4(wanted) = flow.path.destination {
-            let question = arp::request(wanted, &self.translator.options.ipv4);
-            if let Some(reply) = self.replies.add(question.len()) {
-                reply.copy_from_slice(&question);
-            }
-        }
-        false
     }
 
     /// Something has happened to a connection's socket.
@@ -172,13 +135,13 @@ impl User {
             tcp.connection.open();
             tcp.owes_beginning = true;
             let _ = calls::seek(&flow.socket, 0);
-            tcp.connection.promise(calls::send_room(&flow.socket).0);
+            tcp.connection.promise(calls::send_room(&flow.socket, tcp.is_unix).0);
             let due_ns = self.now_ns + tcp.connection.patience_ns();
             self.flows.expect(reference, due_ns);
         } else if !tcp.connection.events.is_established {
             return; // A guest that has not answered cannot be told anything, and is asked again in its own time.
         } else if event.can_send {
-            let (room, _is_low) = calls::send_room(&flow.socket);
+            let (room, _is_low) = calls::send_room(&flow.socket, tcp.is_unix);
             tcp.owes_answer |= tcp.connection.promise(room);
         }
         self.flows.wake(reference);

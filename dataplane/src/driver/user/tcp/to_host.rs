@@ -80,7 +80,7 @@ impl User {
             tcp.owes_beginning = false;
             tcp.owes_answer = true;
             tcp.has_data = true;
-            tcp.connection.promise(calls::send_room(&flow.socket).0);
+            tcp.connection.promise(calls::send_room(&flow.socket, tcp.is_unix).0);
             self.heed(reference);
         } else if segment.has(flag::RST)
             && tcp.connection.segment(flag::SYN).seq.wrapping_add(1) == segment.ack
@@ -142,7 +142,7 @@ impl User {
         };
         self.counters.calls.add(1);
         tcp.connection.take_back(bytes.saturating_sub(sent));
-        let (room, is_low) = calls::send_room(&flow.socket);
+        let (room, is_low) = calls::send_room(&flow.socket, tcp.is_unix);
         tcp.connection.promise(room);
         if is_low {
             self.flows.watcher.look_again(&flow.socket, reference.to_bits());
@@ -159,7 +159,7 @@ impl User {
         }
         let forgotten = tcp.connection.truncate(TRUNCATED_AT_ONCE);
         if forgotten > 0 {
-            calls::forget(&flow.socket, forgotten as usize);
+            calls::forget(&flow.socket, forgotten as usize, tcp.is_unix);
         }
         let has_data = tcp.has_data;
         let events = tcp.connection.events;
