@@ -108,6 +108,6 @@ impl Nic {
     /// One line for people, as in `info network`.
     #[must_use]
     pub fn info(&self) -> String {
-        format!("model={},macaddr={},socket={}", self.model.name(), self.mac, self.socket.path)
+        format!("model={},macaddr={},{}", self.model.name(), self.mac, self.socket.info())
     }
 }

@@ -88,13 +88,15 @@ impl Loop {
         }
         self.server.reach.try_due(self.server.network.vault());
         self.server.folders.attend(self.server.network.vault());
-        self.server.chardevs.look_after();
         // After the answer: what a command began is told when it has happened.
         self.server.attend_connections();
         // After connections: they answer the doorbell that those who look names up ring.
         self.server.attend_waiting();
         self.server.attend_plugs();
         self.server.attend_nics();
+        // After everything that may have taken a port away: what it had been lent is free again.
+        let inventory = self.server.network.inventory();
+        self.server.chardevs.look_after(|port| inventory.port(port).is_some());
         self.server.tell_news();
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-use super::held::{Held, in_words};
+use super::held::{Connection, Held, in_words};
 use crate::host::stream_socket::{self, Endpoint, Started};
 use crate::host::words;
 use crate::qmp::types::socket_address::SocketAddress;
@@ -98,7 +98,7 @@ impl Attempt {
         if self.sends_at_once {
             stream_socket::send_at_once(&socket);
         }
-        Held::Connection(socket)
+        Held::Connection(Connection { socket, place: self.place.clone() })
     }
 
     fn failure(&self, errno: Errno) -> String {

@@ -14,18 +14,19 @@ use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrUnix, SocketType, sockopt};
 
 use super::attempt::Attempt;
 use super::remote::Remote;
 use super::{Checked, Role, Socket};
-use crate::connection::{Whereabouts, endpoints, whereabouts};
+use crate::connection::{Opened, Whereabouts, endpoints, whereabouts};
 use crate::host::lookup::{Answer, Question};
 use crate::host::stream_socket::{self, Endpoint, Started};
 use crate::host::words;
 use crate::kind::ChardevNature;
-use crate::qmp::types::socket_address::{SocketAddress, UnixSocketAddress};
+use crate::qmp::types::socket_address::{SocketAddress, Text, UnixSocketAddress};
 
 /// What a character device has.
 #[derive(Debug)]
@@ -35,9 +36,20 @@ pub enum Held {
     /// It listens.
     Listener(Listener),
     /// It is connected.
-    Connection(OwnedFd),
+    Connection(Connection),
+    /// It was connected, and is not to be again.
+    Over(SocketAddress),
     /// It connects, again and again.
     Remote(Box<Remote>),
+}
+
+/// A connection that was made once.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its socket.
+    pub socket: OwnedFd,
+    /// Where it leads, as given.
+    pub place: SocketAddress,
 }
 
 /// A socket that listens. Its path, if it has one, goes with it.
@@ -94,7 +106,10 @@ pub fn open(
         return Ok(Opening::Done(Held::Null));
     };
     let held = match (address, role) {
-        (SocketAddress::Fd(fd), role) => adopt(&fd.str, given(&fd.str)?, role)?,
+        (SocketAddress::Fd(fd), role) => {
+            let socket = given(&fd.str)?;
+            adopt(fd, socket, role)?
+        }
         (address, Role::Client { reconnect_ms: Some(ms) }) => {
             Held::Remote(Box::new(Remote::begin(address, Duration::from_millis(ms), nodelay)?))
         }
@@ -115,11 +130,9 @@ impl Held {
     pub fn nature(&self) -> ChardevNature {
         let socket = match self {
             Held::Null => return ChardevNature::NoSocket,
-            Held::Remote(remote) => {
-                let is_unix = matches!(remote.address(), SocketAddress::Unix(_));
-                return if is_unix { ChardevNature::UnixSocket } else { ChardevNature::OtherSocket };
-            }
-            Held::Listener(Listener { socket, .. }) | Held::Connection(socket) => socket,
+            Held::Remote(remote) => return nature_of(remote.address()),
+            Held::Over(place) => return nature_of(place),
+            Held::Listener(Listener { socket, .. }) | Held::Connection(Connection { socket, .. }) => socket,
         };
         match rustix::net::getsockname(socket).map(SocketAddrUnix::try_from) {
             Ok(Ok(_unix)) => ChardevNature::UnixSocket,
@@ -127,25 +140,79 @@ impl Held {
         }
     }
 
-    /// Where it is or leads, in QEMU's words.
+    /// Where it is or leads, in QEMU's words; whether whoever uses it has a connection of it.
     #[must_use]
-    pub fn filename(&self) -> String {
+    pub fn filename(&self, is_connected: bool) -> String {
         match self {
             Held::Null => "null".to_owned(),
             Held::Listener(Listener { socket, .. }) => {
-                format!("disconnected:{},server=on", local_name(socket))
+                let state = if is_connected { "" } else { "disconnected:" };
+                format!("{state}{},server=on", local_name(socket))
             }
-            Held::Connection(socket) => connected_name(socket),
-            Held::Remote(remote) => match (remote.connection(), remote.address()) {
-                (Some(_socket), SocketAddress::Unix(unix)) => format!("unix:{}", unix.path),
-                (Some(socket), _inet) => connected_name(socket),
-                (None, SocketAddress::Unix(unix)) => format!("disconnected:unix:{}", unix.path),
-                (None, SocketAddress::Inet(inet)) => format!("disconnected:tcp:{}:{}", inet.host, inet.port),
-                (None, SocketAddress::Vsock(vsock)) => {
-                    format!("disconnected:vsock:{}:{}", vsock.cid, vsock.port)
-                }
-                (None, SocketAddress::Fd(fd)) => format!("disconnected:fd:{}", fd.str),
+            // The end of a connection that connects has no name.
+            Held::Over(_) | Held::Remote(_) if is_connected => "unix:".to_owned(),
+            Held::Connection(Connection { socket, .. }) if !has_gone(socket) => connected_name(socket),
+            Held::Connection(Connection { place, .. }) | Held::Over(place) => disconnected_name(place),
+            Held::Remote(remote) => match remote.connection() {
+                Some(socket) => connected_name(socket),
+                None => disconnected_name(remote.address()),
             },
+        }
+    }
+
+    /// What a port that is to use it begins with; it has it from [`lend`](Self::lend) on.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn offer(&self) -> std::io::Result<Opened> {
+        Ok(match self {
+            Held::Listener(Listener { socket, .. }) => Opened::Listener(socket.try_clone()?),
+            Held::Connection(Connection { socket, .. }) => Opened::Arrived(socket.try_clone()?),
+            Held::Remote(remote) => match remote.connection() {
+                Some(socket) => Opened::Arrived(socket.try_clone()?),
+                None => Opened::Nothing,
+            },
+            Held::Null | Held::Over(_) => {
+                Opened::Failed("it has no connection, and will not have one".to_owned())
+            }
+        })
+    }
+
+    /// Somebody else looks after its connection from now on.
+    pub fn lend(&mut self) {
+        match std::mem::replace(self, Held::Null) {
+            Held::Connection(Connection { place, .. }) => *self = Held::Over(place),
+            Held::Remote(mut remote) => {
+                remote.release();
+                *self = Held::Remote(remote);
+            }
+            other @ (Held::Null | Held::Over(_) | Held::Listener(_)) => *self = other,
+        }
+    }
+
+    /// One that somebody uses who was there before this process; `listener` is what that one listens at.
+    ///
+    /// # Errors
+    /// In words, if it cannot be.
+    pub fn recalled(checked: Checked, listener: Option<OwnedFd>) -> Result<Self, String> {
+        let Checked::Socket(Socket { address, role, nodelay }) = checked else { return Ok(Held::Null) };
+        match role {
+            Role::Server { .. } => {
+                let socket = listener.ok_or("nobody listens any more")?;
+                let path = if let SocketAddress::Unix(unix) = address
+                    && unix.is_abstract != Some(true)
+                {
+                    Some(unix.path.into())
+                } else {
+                    None
+                };
+                Ok(Held::Listener(Listener { socket, path }))
+            }
+            Role::Client { reconnect_ms: None } => Ok(Held::Over(address)),
+            Role::Client { reconnect_ms: Some(ms) } => {
+                let remote = Remote::resting(address, Duration::from_millis(ms), nodelay)?;
+                Ok(Held::Remote(Box::new(remote)))
+            }
         }
     }
 
@@ -154,7 +221,7 @@ impl Held {
     pub fn due(&self) -> Option<Instant> {
         match self {
             Held::Remote(remote) => Some(remote.due()),
-            Held::Null | Held::Listener(_) | Held::Connection(_) => None,
+            Held::Null | Held::Listener(_) | Held::Connection(_) | Held::Over(_) => None,
         }
     }
 
@@ -162,7 +229,7 @@ impl Held {
     pub fn look(&mut self) {
         match self {
             Held::Remote(remote) => remote.look(),
-            Held::Null | Held::Listener(_) | Held::Connection(_) => {}
+            Held::Null | Held::Listener(_) | Held::Connection(_) | Held::Over(_) => {}
         }
     }
 
@@ -171,21 +238,45 @@ impl Held {
     pub fn is_socket(&self) -> bool {
         match self {
             Held::Null => false,
-            Held::Listener(_) | Held::Connection(_) | Held::Remote(_) => true,
+            Held::Listener(_) | Held::Connection(_) | Held::Over(_) | Held::Remote(_) => true,
         }
     }
 
     /// Tears off its connection, if it has one.
     pub fn tear_off(&self) {
         let socket = match self {
-            Held::Null | Held::Listener(_) => None,
-            Held::Connection(socket) => Some(socket),
+            Held::Null | Held::Listener(_) | Held::Over(_) => None,
+            Held::Connection(Connection { socket, .. }) => Some(socket),
             Held::Remote(remote) => remote.connection(),
         };
         if let Some(socket) = socket {
             // One that the peer was faster to close is torn off already.
             let _ = rustix::net::shutdown(socket, Shutdown::Both);
         }
+    }
+}
+
+fn nature_of(place: &SocketAddress) -> ChardevNature {
+    match place {
+        // Only of a unix socket has a descriptor been taken from here.
+        SocketAddress::Unix(_) | SocketAddress::Fd(_) => ChardevNature::UnixSocket,
+        SocketAddress::Inet(_) | SocketAddress::Vsock(_) => ChardevNature::OtherSocket,
+    }
+}
+
+/// Whether the other side of a connection has closed it.
+fn has_gone(socket: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
+    let polls = rustix::event::poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    polls.is_ok_and(|ready| ready > 0)
+}
+
+fn disconnected_name(place: &SocketAddress) -> String {
+    match place {
+        SocketAddress::Unix(unix) => format!("disconnected:unix:{}", unix.path),
+        SocketAddress::Inet(inet) => format!("disconnected:tcp:{}:{}", inet.host, inet.port),
+        SocketAddress::Vsock(vsock) => format!("disconnected:vsock:{}:{}", vsock.cid, vsock.port),
+        SocketAddress::Fd(fd) => format!("disconnected:fd:{}", fd.str),
     }
 }
 
@@ -214,15 +305,16 @@ fn unix_name(unix: &SocketAddrUnix) -> String {
     String::from_utf8_lossy(name.unwrap_or_default()).into_owned()
 }
 
-fn adopt(name: &str, socket: OwnedFd, role: Role) -> Result<Held, String> {
+fn adopt(fd: Text, socket: OwnedFd, role: Role) -> Result<Held, String> {
     if sockopt::socket_type(&socket) != Ok(SocketType::STREAM) {
-        return Err(format!("File descriptor '{name}' is not a socket"));
+        return Err(format!("File descriptor '{}' is not a socket", fd.str));
     }
     match role {
-        Role::Client { .. } => Ok(Held::Connection(socket)),
+        Role::Client { .. } => Ok(Held::Connection(Connection { socket, place: SocketAddress::Fd(fd) })),
         Role::Server { .. } => {
             let failed = |errno| format!("Failed to listen on fd socket: {}", words(errno));
             rustix::net::listen(&socket, 1).map_err(failed)?;
+            rustix::io::ioctl_fionbio(&socket, true).map_err(failed)?;
             Ok(Held::Listener(Listener { socket, path: None }))
         }
     }
@@ -255,6 +347,8 @@ fn listen_unix(unix: &UnixSocketAddress) -> Result<Held, String> {
     }
     let failed = |error| format!("Failed to bind socket to {}: {}", unix.path, reason(&error));
     let socket = UnixListener::bind_addr(&address).map_err(failed)?;
+    // Whoever takes clients from it never waits for one.
+    socket.set_nonblocking(true).map_err(failed)?;
     Ok(Held::Listener(Listener { socket: socket.into(), path }))
 }
 
@@ -267,7 +361,7 @@ fn connect_unix(unix: &UnixSocketAddress) -> Result<Held, String> {
     };
     let endpoint = endpoints.first().ok_or_else(|| failed(Errno::INVAL))?;
     match stream_socket::connect(endpoint).map_err(failed)? {
-        Started::Connected(socket) => Ok(Held::Connection(socket)),
+        Started::Connected(socket) => Ok(Held::Connection(Connection { socket, place: address })),
         Started::Underway(_socket) => Err(failed(Errno::INPROGRESS)),
     }
 }
@@ -338,10 +432,13 @@ mod test {
         // What a killed server has left behind does not disturb the next.
         std::mem::forget(first);
         let server = opened(&text).unwrap();
-        assert_eq!(server.filename(), format!("disconnected:unix:{},server=on", path.display()));
+        assert_eq!(server.filename(false), format!("disconnected:unix:{},server=on", path.display()));
         assert_eq!(server.nature(), ChardevNature::UnixSocket);
         let client = opened(&format!("socket,id=d,path={}", path.display())).unwrap();
-        assert_eq!((client.filename(), client.nature()), ("unix:".to_owned(), ChardevNature::UnixSocket));
+        assert_eq!(
+            (client.filename(false), client.nature()),
+            ("unix:".to_owned(), ChardevNature::UnixSocket)
+        );
         drop(server);
         assert!(!path.exists());
     }
@@ -349,7 +446,7 @@ mod test {
     #[test]
     fn a_server_of_a_network_says_which_port_it_got() {
         let server = opened("socket,id=c,host=127.0.0.1,port=0,server=on").unwrap();
-        let name = server.filename();
+        let name = server.filename(false);
         let port = name.strip_prefix("disconnected:tcp:127.0.0.1:").unwrap().strip_suffix(",server=on");
         let port: u16 = port.unwrap().parse().unwrap();
         assert_ne!(port, 0);
@@ -357,7 +454,11 @@ mod test {
         let taken = opened(&format!("socket,id=d,host=127.0.0.1,port={port},server=on")).unwrap_err();
         assert_eq!(taken, "Failed to find an available port: Address already in use");
         let client = opened(&format!("socket,id=e,host=127.0.0.1,port={port}")).unwrap();
-        assert!(client.filename().ends_with(&format!(" <-> 127.0.0.1:{port}")), "{}", client.filename());
+        assert!(
+            client.filename(false).ends_with(&format!(" <-> 127.0.0.1:{port}")),
+            "{}",
+            client.filename(false)
+        );
     }
 
     #[test]
@@ -381,7 +482,7 @@ mod test {
     #[test]
     fn a_client_that_may_try_again_need_not_succeed_at_once() {
         let client = opened("socket,id=c,path=/nowhere/x,reconnect=1").unwrap();
-        assert_eq!(client.filename(), "disconnected:unix:/nowhere/x");
+        assert_eq!(client.filename(false), "disconnected:unix:/nowhere/x");
         assert_eq!(opened("null,id=c").unwrap().nature(), ChardevNature::NoSocket);
     }
 }

@@ -47,14 +47,31 @@ impl Remote {
     /// # Errors
     /// There can be no such place. That nobody is there, or that its name is not known, is no error.
     pub fn begin(address: SocketAddress, again_after: Duration, sends_at_once: bool) -> Result<Self, String> {
+        let mut remote = Remote::resting(address, again_after, sends_at_once)?;
+        remote.look();
+        Ok(remote)
+    }
+
+    /// One that has not tried yet.
+    ///
+    /// # Errors
+    /// There can be no such place.
+    pub fn resting(
+        address: SocketAddress,
+        again_after: Duration,
+        sends_at_once: bool,
+    ) -> Result<Self, String> {
         let endpoints = match whereabouts(&address, false)? {
             Whereabouts::Known(endpoints) => endpoints,
             Whereabouts::Ask(_later) => Vec::new(),
         };
         let (state, due) = (State::Waiting, Instant::now());
-        let mut remote = Remote { address, endpoints, next: 0, again_after, sends_at_once, state, due };
-        remote.look();
-        Ok(remote)
+        Ok(Remote { address, endpoints, next: 0, again_after, sends_at_once, state, due })
+    }
+
+    /// Somebody else has the connection, and makes the next, until this is looked at again.
+    pub fn release(&mut self) {
+        (self.state, self.due) = (State::Waiting, Instant::now() + self.again_after);
     }
 
     /// Where it leads, as given.

@@ -26,7 +26,7 @@ Options:
                        QEMU's options (server=on|off, wait=on|off, reconnect=SECONDS)
   --netdev TYPE,id=…   a netdev, in QEMU's syntax or as JSON; may be given several times
   --device DRIVER,…    a NIC: virtio-net-pci with QEMU's properties, or as JSON; may be given several times
-                       without `socket=PATH` its front end connects to DIR/nic-ID.sock
+                       without `socket=PATH` or `chardev=ID` its front end connects to DIR/nic-ID.sock
   --nic TYPE,…         a netdev and a NIC that faces it: the netdev's options, mac= and model=
   --chardev TYPE,id=…  a character device (socket or null), in QEMU's syntax or as JSON
   --config FILE        QMP commands to execute at the start, one a line; stops at the first that fails

@@ -136,11 +136,22 @@ impl Connection {
         matches!(self.state, State::InUse(..))
     }
 
+    /// Where it listens.
+    pub(super) fn listener(&self) -> Option<&OwnedFd> {
+        self.listener.as_ref()
+    }
+
+    /// The connection that the data plane has.
+    pub(super) fn socket(&self) -> Option<&OwnedFd> {
+        if let State::InUse(socket, _hung_up) = &self.state { Some(socket) } else { None }
+    }
+
     /// The port is gone.
     pub(super) fn end(mut self, watch: &Watch) {
         self.leave_state(watch);
         if let (Some(SocketAddress::Unix(unix)), Some(_listener)) = (&self.source.place, &self.listener)
             && unix.is_abstract != Some(true)
+            && !self.source.is_lent
         {
             // Whoever removed it already did what we wanted.
             let _ = rustix::fs::unlink(&*unix.path);

@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fs::Timespec;
 use rustix::io::Errno;
+use rustix::net::Shutdown;
 
 pub use life::{Connection, Opened};
 pub use lookup::Lookup;
@@ -54,6 +55,8 @@ pub struct Source {
     pub role: Role,
     /// Whether clients are told of its connections.
     pub is_announced: bool,
+    /// Whether its socket belongs to somebody who stays when the port goes, and with it the path.
+    pub is_lent: bool,
 }
 
 /// Who begins.
@@ -232,6 +235,20 @@ impl Connections {
     #[must_use]
     pub fn is_in_use(&self, port: u64) -> Option<bool> {
         self.all.get(&port).map(Connection::is_in_use)
+    }
+
+    /// Where a port listens.
+    #[must_use]
+    pub fn listener(&self, port: u64) -> Option<&OwnedFd> {
+        self.all.get(&port).and_then(Connection::listener)
+    }
+
+    /// Tears a port's connection off, if it has one.
+    pub fn tear_off(&self, port: u64) {
+        if let Some(socket) = self.all.get(&port).and_then(Connection::socket) {
+            // One that the peer was faster to close is torn off already.
+            let _ = rustix::net::shutdown(socket, Shutdown::Both);
+        }
     }
 
     /// What became of a change. Returns the name of the port, and what is to be told.

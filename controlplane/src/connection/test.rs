@@ -39,7 +39,7 @@ fn inet(host: &str, port: u16) -> InetSocketAddress {
 }
 
 fn source(place: SocketAddress, role: Role) -> Source {
-    Source { id: "n0".to_owned(), place: Some(place), role, is_announced: true }
+    Source { id: "n0".to_owned(), place: Some(place), role, is_announced: true, is_lent: false }
 }
 
 fn client(retry_ms: Option<u64>) -> Role {

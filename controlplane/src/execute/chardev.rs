@@ -7,13 +7,18 @@ use super::waiting::{Matter, Step};
 use super::{Caller, Server};
 use crate::chardev::file::ChardevFile;
 use crate::chardev::held::{self, Held, Opening};
+use crate::chardev::{self, Checked, Socket};
+use crate::connection::Opened;
 use crate::kind::ChardevNature;
+use crate::nic::socket::{Lender, Place};
+use crate::nic::{Nic, naming};
 use crate::qmp::Monitors;
 use crate::qmp::answer::{ErrorClass, Outcome, QmpError, nothing};
 use crate::qmp::endpoint::{Address, Endpoint};
 use crate::qmp::names::{self, Meaning};
 use crate::qmp::qapi::QapiType as _;
 use crate::qmp::types::chardev::{ChardevAdd, ChardevInfo, ChardevReturn};
+use crate::qmp::types::socket_address::SocketAddress;
 use crate::qmp::types::yank::{YankChardev, YankInstance};
 
 /// How long the start of this process may be held up by one connection.
@@ -35,6 +40,8 @@ struct Device {
     /// How it was asked for.
     asked: ChardevAdd,
     held: Held,
+    /// The port that uses it, by number.
+    user: Option<u64>,
 }
 
 impl Chardevs {
@@ -52,12 +59,55 @@ impl Chardevs {
     /// When [`look_after`](Self::look_after) is to be called.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
-        self.devices.iter().filter_map(|device| device.held.due()).min()
+        self.devices
+            .iter()
+            .filter(|device| device.user.is_none())
+            .filter_map(|device| device.held.due())
+            .min()
     }
 
-    /// Connects those whose turn it is.
-    pub fn look_after(&mut self) {
-        self.devices.iter_mut().for_each(|device| device.held.look());
+    /// Connects those whose turn it is. Those that were lent to ports that are gone are free again.
+    pub fn look_after(&mut self, exists: impl Fn(u64) -> bool) {
+        for device in &mut self.devices {
+            device.user = device.user.filter(|port| exists(*port));
+            if device.user.is_none() {
+                device.held.look();
+            }
+        }
+    }
+
+    /// The port that uses it, by number.
+    pub(super) fn user(&self, id: &str) -> Option<u64> {
+        self.device(id)?.user
+    }
+
+    /// Where a NIC is that uses this one.
+    pub(super) fn place(&self, id: &str) -> Option<Place> {
+        let Checked::Socket(Socket { address, role, .. }) = self.device(id)?.asked.check().ok()? else {
+            return None;
+        };
+        let (is_server, retry_ms) = match role {
+            chardev::Role::Server { .. } => (true, None),
+            chardev::Role::Client { reconnect_ms } => (false, reconnect_ms),
+        };
+        let address = if let SocketAddress::Unix(unix) = address { Some(unix) } else { None };
+        let path = address.as_ref().map_or(String::new(), |unix| unix.path.clone());
+        Some(Place { path, retry_ms, lender: Some(Lender { id: id.to_owned(), address, is_server }) })
+    }
+
+    /// What a NIC begins with that is to use this one.
+    pub(super) fn offer(&self, id: &str) -> Result<Opened, QmpError> {
+        let failed = |error: std::io::Error| QmpError::generic(format!("chardev \"{id}\": {error}"));
+        let device = self.device(id).ok_or_else(|| QmpError::generic(format!("Chardev '{id}' not found")))?;
+        device.held.offer().map_err(failed)
+    }
+
+    /// A NIC uses it from now on.
+    pub(super) fn lend(&mut self, id: &str, port: u64) {
+        if let Some(device) = self.devices.iter_mut().find(|device| device.asked.id == id) {
+            device.user = Some(port);
+            device.held.lend();
+        }
     }
 
     fn device(&self, id: &str) -> Option<&Device> {
@@ -124,7 +174,7 @@ impl Server {
     /// It has what it needs, or cannot have it.
     pub(super) fn chardev_ready(&mut self, chardev: &ChardevAdd, held: Result<Held, String>) -> Outcome {
         let held = held.map_err(|why| chardev.failure(&why))?;
-        self.chardevs.devices.push(Device { asked: chardev.clone(), held });
+        self.chardevs.devices.push(Device { asked: chardev.clone(), held, user: None });
         if let Err(error) = self.chardevs.save() {
             self.chardevs.devices.pop();
             return Err(chardev.failure(&error.to_string()));
@@ -139,6 +189,9 @@ impl Server {
         }
         let at = self.chardevs.devices.iter().position(|device| device.asked.id == id);
         let at = at.ok_or_else(|| QmpError::generic(format!("Chardev '{id}' not found")))?;
+        if self.is_in_use(&self.chardevs.devices[at]) {
+            return Err(QmpError::generic(format!("Chardev '{id}' is busy")));
+        }
         self.chardevs.devices.remove(at);
         if let Err(error) = self.chardevs.save() {
             // It is gone all the same; at worst a next control plane makes it again.
@@ -150,11 +203,40 @@ impl Server {
     /// Makes those again that a control plane before this one had; returns their names.
     pub fn recall_chardevs(&mut self, saved: &[ChardevAdd]) -> Vec<String> {
         for chardev in saved {
-            if let Err(error) = self.chardev_add(chardev, Caller::CommandLine) {
+            if let Some(port) = self.lent_to(&chardev.id) {
+                self.recall_lent(chardev, port);
+            } else if let Err(error) = self.chardev_add(chardev, Caller::CommandLine) {
                 log::warn!("{error}; it is gone");
             }
         }
         self.chardevs.devices.iter().map(|device| device.asked.id.clone()).collect()
+    }
+
+    /// The NIC that uses the character device of this name, by number.
+    fn lent_to(&self, id: &str) -> Option<u64> {
+        let is_its = |nic: &Nic| nic.socket.lender.as_ref().is_some_and(|lender| lender.id == id);
+        naming::nics(self.network.inventory())
+            .find(|(_port, nic)| is_its(nic))
+            .map(|(port, _nic)| port.number)
+    }
+
+    /// One whose socket a NIC has had all the time.
+    fn recall_lent(&mut self, chardev: &ChardevAdd, port: u64) {
+        let listener = self.connections.listener(port).and_then(|listener| listener.try_clone().ok());
+        let held = chardev
+            .check()
+            .and_then(|checked| Held::recalled(checked, listener).map_err(|why| chardev.failure(&why)));
+        match held {
+            Ok(held) => {
+                self.chardevs.devices.push(Device { asked: chardev.clone(), held, user: Some(port) });
+            }
+            Err(error) => log::warn!("{error}; it is gone"),
+        }
+    }
+
+    /// Whether the port that uses it is still there.
+    fn is_in_use(&self, device: &Device) -> bool {
+        device.user.is_some_and(|port| self.network.inventory().port(port).is_some())
     }
 
     /// `--chardev` for one that was made again: it must be the same.
@@ -190,6 +272,7 @@ impl Server {
             }
             if let Some(device) = self.chardevs.device(&id) {
                 device.held.tear_off();
+                device.user.iter().for_each(|port| self.connections.tear_off(*port));
             }
         }
         Ok(nothing())
@@ -213,9 +296,11 @@ impl Server {
     /// The same, not yet for anybody.
     pub(super) fn chardev_list(&self) -> Vec<ChardevInfo> {
         let info = |label, filename, frontend_open| ChardevInfo { label, filename, frontend_open };
-        let made = self.chardevs.devices.iter();
-        let mut list: Vec<ChardevInfo> =
-            made.map(|device| info(device.asked.id.clone(), device.held.filename(), false)).collect();
+        let made = self.chardevs.devices.iter().map(|device| {
+            let is_connected = device.user.is_some_and(|port| self.connections.is_in_use(port) == Some(true));
+            info(device.asked.id.clone(), device.held.filename(is_connected), self.is_in_use(device))
+        });
+        let mut list: Vec<ChardevInfo> = made.collect();
         for (number, endpoint) in self.chardevs.monitors.iter().enumerate() {
             let state = if self.monitors.has_client(number) { "" } else { "disconnected:" };
             list.push(info(monitor_label(number), format!("{state}{}", place(endpoint)), true));

@@ -9,6 +9,7 @@ use super::Server;
 use super::net::kept;
 use crate::connection::Opened;
 use crate::inventory::{Description, Inventory, NewPort, Port, Role};
+use crate::kind::ChardevNature;
 use crate::kind::nic::Checked;
 use crate::kind::prepare::PreparedQueue;
 use crate::nic::properties::{self, Properties};
@@ -35,7 +36,10 @@ impl Server {
                 Some(None) => {}
             }
         }
+        let chardev = properties.socket.chardev.as_deref();
+        chardev.map_or(Ok(()), |chardev| self.check_lender(chardev))?;
         properties.fault.clone().map_or(Ok(()), Err)?;
+        properties.socket.check()?;
         self.add_nic(device.0.clone(), &properties, Origin::Device)
     }
 
@@ -59,21 +63,47 @@ impl Server {
         let netdev = properties.netdev.as_deref().and_then(|netdev| next.backend(netdev));
         let pairs = properties.pairs(netdev.map_or(0, |port| port.queues.len()));
         let id = properties.id.clone().unwrap_or_else(|| naming::name(&next, properties.model));
-        let place = properties.socket.place(&id, &self.runtime_dir)?;
+        let place = match &properties.socket.chardev {
+            Some(chardev) => {
+                self.chardevs.place(chardev).ok_or_else(|| properties::chardev_not_found(chardev))?
+            }
+            None => properties.socket.place(&id, &self.runtime_dir)?,
+        };
         let nic = describe(&next, properties, pairs, (origin, place.clone()));
         let info = nic.info();
         let description = Description { arguments, info, nic: Some(nic), ..Description::default() };
         let peer = properties.netdev.clone();
         let port = next.add(NewPort { id, role: Role::Nic, description, queues: pairs, peer })?;
-        let opened = properties.socket.open(&place)?;
+        let opened = match &place.lender {
+            Some(lender) => self.chardevs.offer(&lender.id)?,
+            None => properties.socket.open(&place)?,
+        };
         let (number, source) = (port.number, place.source(&port.id));
         let kept = kept(port, queues(pairs, &opened));
         if let Err(error) = self.network.commit(next, kept) {
             place.remove();
             return Err(error.into());
         }
+        if let Some(lender) = &place.lender {
+            self.chardevs.lend(&lender.id, number);
+        }
         self.connections.begin(number, source, opened);
         Ok(nothing())
+    }
+
+    /// Whether a character device may lend its socket to a NIC.
+    fn check_lender(&self, id: &str) -> Result<(), QmpError> {
+        match self.chardevs.nature(id) {
+            None => Err(properties::chardev_not_found(id)),
+            Some(_any) if self.chardevs.user(id).is_some() => Err(properties::chardev_in_use(id)),
+            Some(ChardevNature::UnixSocket) => Ok(()),
+            Some(ChardevNature::OtherSocket) => {
+                Err(QmpError::generic(format!("chardev \"{id}\" does not support FD passing")))
+            }
+            Some(ChardevNature::NoSocket) => {
+                Err(QmpError::generic(format!("chardev \"{id}\" is not a socket")))
+            }
+        }
     }
 
     /// Asks a NIC to go.

@@ -46,8 +46,8 @@ impl Server {
     /// Tells that a guest's front end is there, or is gone. Whether the port is a NIC.
     pub(super) fn tell_of_guest(&self, port: u64, is_there: bool) -> Option<Event> {
         let port = self.network.inventory().port(port)?;
-        port.nic()?;
-        let (netdev_id, chardev_id) = (port.id.clone(), port.id.clone());
+        let lender = port.nic()?.socket.lender.as_ref();
+        let (netdev_id, chardev_id) = (port.id.clone(), lender.map_or(&port.id, |lender| &lender.id).clone());
         Some(if is_there {
             Event::NetdevVhostUserConnected(NetdevVhostUserConnected { netdev_id, chardev_id })
         } else {

@@ -72,7 +72,7 @@ mod test {
             path: path(inventory, id),
             features: 0,
             mtu: None,
-            socket: Place { path: String::new(), retry_ms: None },
+            socket: Place { path: String::new(), retry_ms: None, lender: None },
         };
         let id = id.map_or_else(|| name(inventory, nic.model), str::to_owned);
         let description = Description { nic: Some(nic), ..Description::default() };

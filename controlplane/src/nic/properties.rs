@@ -125,6 +125,13 @@ const PROPERTIES: &[(&str, Property)] = &[
         }),
     ),
     (
+        "chardev",
+        Own(|properties, _name, value| {
+            properties.socket.chardev = Some(value.to_owned());
+            Ok(())
+        }),
+    ),
+    (
         "socket",
         Own(|properties, _name, value| {
             properties.socket.path = Some(value.to_owned());
@@ -454,6 +461,18 @@ pub fn netdev_not_found(id: &str) -> QmpError {
 #[must_use]
 pub fn netdev_in_use(id: &str) -> QmpError {
     QmpError::generic(format!("Property '{OWNER}.netdev' can't take value '{id}', it's in use"))
+}
+
+/// There is no character device of that name.
+#[must_use]
+pub fn chardev_not_found(id: &str) -> QmpError {
+    QmpError::generic(format!("Property '{OWNER}.chardev' can't find value '{id}'"))
+}
+
+/// The character device of that name is somebody else's already.
+#[must_use]
+pub fn chardev_in_use(id: &str) -> QmpError {
+    QmpError::generic(format!("Property '{OWNER}.chardev' can't take value '{id}', it's in use"))
 }
 
 /// A property takes fewer spellings of an address than an option does: two digits for each byte.

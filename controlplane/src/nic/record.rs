@@ -53,7 +53,7 @@ mod test {
             path: "/machine/peripheral/vn0".to_owned(),
             features: u64::MAX,
             mtu: Some(9000),
-            socket: Place { path: "/run/x".to_owned(), retry_ms: Some(7) },
+            socket: Place { path: "/run/x".to_owned(), retry_ms: Some(7), lender: None },
         };
         let unnamed = Nic { device_id: None, mtu: None, origin: Origin::Device, ..nic.clone() };
         for nic in [nic, unnamed] {

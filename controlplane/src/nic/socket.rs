@@ -4,6 +4,9 @@
 //! `RUNTIME_DIR/nic-NAME.sock`, or what the property `socket` says. `socket-mode` and `socket-group` say who
 //! may connect: this user alone, unless they say more. With `socket-server=off` it connects, and tries again every
 //! `socket-reconnect-ms`.
+//!
+//! Or the socket is lent by a character device, which the property `chardev` names. That one stays when the NIC goes,
+//! and is busy until then; who connects, and how often, is what it was made with.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -16,6 +19,7 @@ use serde_json::{Value, json};
 use crate::connection::{Opened, Role, Source, Whereabouts, whereabouts};
 use crate::host::{group, stream_socket, words};
 use crate::qmp::answer::QmpError;
+use crate::qmp::qapi::{Dialect, Place as QapiPlace, QapiType as _};
 use crate::qmp::types::socket_address::{SocketAddress, UnixSocketAddress};
 
 /// How often a NIC that connects tries again, unless it says otherwise.
@@ -27,6 +31,8 @@ const MODE: u32 = 0o600;
 /// What properties say about it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
+    /// The character device that lends its socket.
+    pub chardev: Option<String>,
     /// Its path.
     pub path: Option<String>,
     /// Permissions of a path that we listen at.
@@ -46,10 +52,37 @@ pub struct Place {
     pub path: String,
     /// After how long we try again, if it is we who connect.
     pub retry_ms: Option<u64>,
+    /// Who lends it.
+    pub lender: Option<Lender>,
+}
+
+/// A character device that lends its socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lender {
+    /// Its name.
+    pub id: String,
+    /// Where it is; None if its socket was given.
+    pub address: Option<UnixSocketAddress>,
+    /// Who begins.
+    pub is_server: bool,
 }
 
 impl Wanted {
-    /// Where it will be.
+    /// Checks what properties say together.
+    ///
+    /// # Errors
+    /// If one is for a socket of the NIC's own, and there is none.
+    pub fn check(&self) -> Result<(), QmpError> {
+        let own = Wanted { chardev: None, ..self.clone() };
+        if self.chardev.is_some() && own != Wanted::default() {
+            return Err(QmpError::generic(
+                "'chardev' brings its socket: it takes no property of another one",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Where it will be, if it is the NIC's own.
     ///
     /// # Errors
     /// If two properties contradict each other.
@@ -68,7 +101,7 @@ impl Wanted {
         let default = || directory.join(format!("nic-{name}.sock")).to_string_lossy().into_owned();
         let path = self.path.clone().unwrap_or_else(default);
         let retry_ms = (!is_server).then(|| self.reconnect_ms.unwrap_or(RETRY_MS));
-        Ok(Place { path, retry_ms })
+        Ok(Place { path, retry_ms, lender: None })
     }
 
     /// Opens it, if we are to listen.
@@ -95,20 +128,32 @@ impl Place {
     /// Where connections come from; also asked by a control plane that takes over.
     #[must_use]
     pub fn source(&self, name: &str) -> Source {
-        let role = match self.retry_ms {
-            Some(retry_ms) => Role::Client { retry: Some(Duration::from_millis(retry_ms)) },
-            None => Role::Server,
-        };
-        Source { id: name.to_owned(), place: Some(self.address()), role, is_announced: true }
+        let (id, retry) = (name.to_owned(), self.retry_ms.map(Duration::from_millis));
+        if let Some(Lender { address, is_server, .. }) = &self.lender {
+            let role = if *is_server { Role::Server } else { Role::Client { retry } };
+            let place = address.clone().map(SocketAddress::Unix);
+            return Source { id, place, role, is_announced: true, is_lent: true };
+        }
+        let role = if retry.is_some() { Role::Client { retry } } else { Role::Server };
+        Source { id, place: Some(self.address()), role, is_announced: true, is_lent: false }
+    }
+
+    /// One line for people.
+    #[must_use]
+    pub fn info(&self) -> String {
+        match &self.lender {
+            Some(lender) => format!("chardev={}", lender.id),
+            None => format!("socket={}", self.path),
+        }
     }
 
     fn address(&self) -> SocketAddress {
         SocketAddress::Unix(UnixSocketAddress { path: self.path.clone(), is_abstract: None, tight: None })
     }
 
-    /// Removes what was listened at.
+    /// Removes what was listened at, if it is the NIC's own.
     pub fn remove(&self) {
-        if self.retry_ms.is_none() {
+        if self.retry_ms.is_none() && self.lender.is_none() {
             // Whoever removed it already did what we wanted.
             let _ = std::fs::remove_file(&self.path);
         }
@@ -117,15 +162,30 @@ impl Place {
     /// As it is kept on disk.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        json!([self.path, self.retry_ms])
+        match &self.lender {
+            None => json!([self.path, self.retry_ms]),
+            Some(Lender { id, address, is_server }) => {
+                let address = address.as_ref().map(UnixSocketAddress::print);
+                json!([self.path, self.retry_ms, id, address, is_server])
+            }
+        }
     }
 
     /// Back; `None` if it is something else.
     #[must_use]
     pub fn from_json(value: &Value) -> Option<Self> {
-        let [path, retry_ms] = &value.as_array()?[..] else { return None };
+        let (path, retry_ms, lender) = match &value.as_array()?[..] {
+            [path, retry_ms] => (path, retry_ms, None),
+            [path, retry_ms, id, address, is_server] => {
+                let visit = |value| UnixSocketAddress::visit(&QapiPlace::root(value, Dialect::Json)).ok();
+                let address = if address.is_null() { None } else { Some(visit(address)?) };
+                let (id, is_server) = (id.as_str()?.to_owned(), is_server.as_bool()?);
+                (path, retry_ms, Some(Lender { id, address, is_server }))
+            }
+            _something_else => return None,
+        };
         let retry_ms = if retry_ms.is_null() { None } else { Some(retry_ms.as_u64()?) };
-        Some(Place { path: path.as_str()?.to_owned(), retry_ms })
+        Some(Place { path: path.as_str()?.to_owned(), retry_ms, lender })
     }
 }
 
@@ -161,6 +221,20 @@ mod test {
             Wanted { path: None, ..connects },
         ] {
             assert!(wrong.place("n", folder).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_lent_socket_comes_alone_and_is_written_down() {
+        let lent = Wanted { chardev: Some("c0".to_owned()), ..Wanted::default() };
+        assert!(lent.check().is_ok());
+        assert!(Wanted { mode: Some(0o660), ..lent }.check().is_err());
+        let unix = UnixSocketAddress { path: "/x".to_owned(), is_abstract: Some(true), tight: None };
+        for (address, retry_ms) in [(Some(unix), Some(5)), (None, None)] {
+            let lender = Lender { id: "c0".to_owned(), address, is_server: retry_ms.is_none() };
+            let place = Place { path: "/x".to_owned(), retry_ms, lender: Some(lender) };
+            assert_eq!(Place::from_json(&place.to_json()), Some(place.clone()));
+            assert!(place.source("n").is_lent);
         }
     }
 

@@ -23,7 +23,7 @@ const RECEIVEQ: usize = 0;
 const TRANSMITQ: usize = 1;
 
 /// A virtual machine with one queue pair.
-struct Machine {
+pub(super) struct Machine {
     front: Front,
     transmitter: Transmitter,
     receiver: Receiver,
@@ -33,7 +33,7 @@ struct Machine {
 
 impl Machine {
     /// Its driver has started.
-    fn start(socket: UnixStream, more_features: u64) -> Self {
+    pub(super) fn start(socket: UnixStream, more_features: u64) -> Self {
         let memory = GuestMemory::new(&[(0, 1 << 20), (1 << 32, 8 << 20)]);
         let shape = Shape::plain(false, SIZE);
         let transmitter = Transmitter::new(&memory, 1, shape, 2048);
@@ -76,7 +76,7 @@ impl Machine {
 
     /// One frame each way, to and from a tap.
     #[track_caller]
-    fn talk(&mut self, tap: &PacketSocket, number: u32) {
+    pub(super) fn talk(&mut self, tap: &PacketSocket, number: u32) {
         let (out, back) = (numbered(number, 100), numbered(number + 1, 200));
         self.send(&out);
         tap.expect(&out);

@@ -1,6 +1,7 @@
 //! `nic`: NICs are made by `device_add`, `netdev_add` and on the command line, before there is a guest: they announce
 //! themselves, their links go down and up, and they go as QEMU's do.
 
+mod chardev;
 mod firmware;
 mod guest;
 

@@ -58,7 +58,7 @@ pub(in crate::kind) fn prepare(
 #[must_use]
 pub fn source(id: &str, is_server: bool) -> Source {
     let role = if is_server { Role::Server } else { Role::Client { retry: None } };
-    Source { id: id.to_owned(), place: None, role, is_announced: false }
+    Source { id: id.to_owned(), place: None, role, is_announced: false, is_lent: false }
 }
 
 fn endpoint(address: SocketAddrV4) -> Endpoint {

@@ -42,7 +42,7 @@ pub fn source(checked: &Checked, id: &str) -> Source {
             Some(checked.addr.clone())
         }
     };
-    Source { id: id.to_owned(), place, role, is_announced: true }
+    Source { id: id.to_owned(), place, role, is_announced: true, is_lent: false }
 }
 
 /// A port whose queue discards until there is a connection. The data plane keeps its listener.
