@@ -14,8 +14,10 @@ use crate::error::{Doing as _, Result};
 use crate::host::schedule::Snapshot;
 use crate::host::veth::index_of;
 
-/// Frames a call: a few hundredths of a second, so that an end is heard soon.
-const FRAMES_PER_CALL: u32 = 1 << 16;
+/// Frames a call: near a second, so that an end is heard soon enough. A call ends with two grace periods of RCU, some 20 ms
+/// in which nothing is sent: with calls of a few hundredths of a second that was more than half of the time, and what
+/// was measured was that.
+const FRAMES_PER_CALL: u32 = 1 << 22;
 
 /// A generator that runs, on the processors of whoever started it; ended when dropped.
 #[derive(Debug)]
