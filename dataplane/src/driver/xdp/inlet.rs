@@ -143,6 +143,8 @@ impl Inlet {
             count += 1;
             match self.fragment(&entry) {
                 Ok(fragment) => {
+                    // Another processor has written it; the lines of a whole burst are on their way at once.
+                    fragment.prefetch(false);
                     bytes += fragment.len();
                     self.fragments.push(count as usize, fragment);
                 }

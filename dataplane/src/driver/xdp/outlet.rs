@@ -53,7 +53,13 @@ pub(super) struct Parts {
 impl XdpOutlet {
     /// Goes on where the rings stand.
     pub(super) fn new(parts: Parts, counters: &'static QueueCounters) -> Self {
-        let Parts { socket, send, completion, chunks, several_chunks, always_push } = parts;
+        let Parts { socket, send, mut completion, chunks, several_chunks, always_push } = parts;
+        // Before marks are looked at: a data plane that was killed while it took chunks back has cleared marks whose
+        // entries are still in the ring, and each chunk must be free only once.
+        let came_back = completion.available(SEND_CHUNKS);
+        let came_back_chunks = (0..came_back).filter_map(|nth| chunk_at(completion.get(nth)));
+        came_back_chunks.for_each(|chunk| chunks.marks()[chunk as usize].clear());
+        completion.release(came_back);
         let mut free = Vec::with_capacity(SEND_CHUNKS as usize);
         let published = send.published();
         for (chunk, mark) in (0..SEND_CHUNKS).zip(chunks.marks()) {
@@ -224,3 +230,6 @@ impl Outlet for XdpOutlet {
         place
     }
 }
+
+#[cfg(test)]
+mod test;

@@ -35,6 +35,11 @@ impl<T: Copy + Send + 'static> Plain<T> {
         (Producer::new(self.memory()), Consumer::new(self.memory()))
     }
 
+    /// The kernel wants to be called.
+    pub(crate) fn ask_to_be_woken(&self) {
+        self.flags.store(libc::XDP_RING_NEED_WAKEUP, Ordering::Relaxed);
+    }
+
     fn memory(self: &Arc<Self>) -> Memory<T> {
         let parts = Parts {
             producer: NonNull::from(&self.producer),
