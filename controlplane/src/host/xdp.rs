@@ -21,8 +21,10 @@ const HEADROOM_BYTES: usize = 256;
 /// Ethernet's header with a VLAN tag, which the MTU does not count.
 const HEADER_BYTES: usize = 18;
 
-/// How long a queue may be another's. Clients wait meanwhile, so it is not long.
-const BUSY_MAX: Duration = Duration::from_millis(200);
+/// How long queues may be another's, all of a port together. Clients wait meanwhile, so it is not long.
+pub const BUSY_MAX: Duration = Duration::from_millis(200);
+/// How long until one that is busy is asked for again.
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
 /// `struct ifreq`, as far as the MTU is asked for.
 #[repr(C)]
@@ -110,6 +112,8 @@ pub struct Place<'a> {
     pub index: u32,
     /// Which of its queues.
     pub queue: u32,
+    /// Until when it may be another's.
+    pub busy_until: Instant,
 }
 
 /// Binds the socket: without copying if the driver can (and `may_share`), in several chunks if the kernel can.
@@ -143,10 +147,9 @@ pub fn bind(socket: &OwnedFd, place: Place<'_>, may_share: bool) -> Result<Bound
 /// The kernel takes a queue from a socket that was closed only some milliseconds later, so one that is busy is asked
 /// for again.
 fn try_bind(socket: &OwnedFd, place: Place<'_>, flags: u16) -> Result<(), Errno> {
-    let begin = Instant::now();
     loop {
         match bind_once(socket, place, flags) {
-            Err(Errno::BUSY) if begin.elapsed() < BUSY_MAX => std::thread::sleep(BUSY_MAX / 100),
+            Err(Errno::BUSY) if Instant::now() < place.busy_until => std::thread::sleep(BUSY_PAUSE),
             bound => return bound,
         }
     }

@@ -9,6 +9,7 @@
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Instant;
 
 use framewire_bpf::{Place, Program};
 use framewire_shared::driver::{DriverOptions, XdpOptions};
@@ -33,10 +34,11 @@ pub(in crate::kind) fn prepare(
     let sockets = sockets(checked, descriptors)?;
     let steered = steer(checked, index)?;
     let mut queues = Vec::new();
+    let busy_until = Instant::now() + xdp::BUSY_MAX;
     let mut description = steered.description;
     for (socket, number) in sockets.into_iter().zip(checked.start_queue..) {
         let may_share = !checked.force_copy && steered.may_share;
-        let place = xdp::Place { interface: ifname, index, queue: number };
+        let place = xdp::Place { interface: ifname, index, queue: number, busy_until };
         let queue = queue(checked, socket, place, may_share)?;
         if queues.is_empty() {
             tell_how(&mut description, checked, &queue);
