@@ -5,6 +5,7 @@
 //! Only that things work is asked, never how fast: the guests' processors are emulated.
 
 mod echo;
+mod interfaces;
 mod life;
 mod migration;
 mod neighbours;
