@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use framewire_shared::handover::{self, Message, Walls};
 use framewire_shared::plan::Section;
 use framewire_shared::publish::{Acknowledgement, Publisher, Sound, StillRead};
+use framewire_shared::rx_filter::RxFilter;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -216,6 +217,21 @@ impl Attached {
     fn announced(&self, expected: Option<u64>, deadline: Instant) -> Result<(), Trouble> {
         let answer = self.next_answer(deadline)?;
         if expected.map(Message::Announced) == Some(answer) { Ok(()) } else { Err(Trouble::Foreign) }
+    }
+
+    /// Asks what the NIC of a session lets through.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub fn filter(&self, session: u64, deadline: Instant) -> Result<RxFilter, Trouble> {
+        handover::send(&self.socket, &Message::AskFilter(session), &[])?;
+        let answer = self.next_answer(deadline)?;
+        if let Message::Filter(number, filter) = answer
+            && number == session
+        {
+            return Ok(filter);
+        }
+        Err(Trouble::Foreign)
     }
 
     /// Publishes a plan and waits until it is in effect. `before` is what was published last.

@@ -30,6 +30,7 @@ use crate::kind::{ChardevNature, Neighbour, Surroundings};
 use crate::network::Network;
 use crate::nic::announce::Announcements;
 use crate::nic::leaving::Leaving;
+use crate::nic::rx_filter::Changed;
 use crate::plugs::Plugs;
 use crate::qmp::answer::{Outcome, QmpError, nothing};
 use crate::qmp::command::{self, Command};
@@ -71,6 +72,8 @@ pub struct Server {
     pub connections: Connections,
     /// NICs that are announced again and again.
     pub announcements: Announcements,
+    /// NICs whose filters have changed.
+    pub changed_filters: Changed,
     /// NICs that were asked to go.
     pub leaving: Leaving,
     /// Where NICs listen, unless they say otherwise.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use framewire_shared::happenings::Happening;
 use framewire_shared::plan::{PlanTooLarge, Section};
+use framewire_shared::rx_filter::RxFilter;
 use framewire_shared::session::Serve;
 
 use crate::adoption::Recalled;
@@ -201,6 +202,29 @@ impl Network {
         if let Err(trouble) = attached.announce(addresses, Instant::now() + ANSWER_MAX) {
             self.supervisor.lost(trouble);
         }
+    }
+
+    /// What the guest at the NIC whose first queue has this key lets through; none if there is no guest.
+    ///
+    /// # Errors
+    /// If two data planes in a row do not say.
+    pub fn filter(&mut self, first_queue: u64) -> Result<Option<RxFilter>, Error> {
+        let mut asked = self.try_filter(first_queue);
+        if let Err(Error::Trouble(_)) = asked {
+            asked = self.try_filter(first_queue);
+        }
+        asked
+    }
+
+    fn try_filter(&mut self, first_queue: u64) -> Result<Option<RxFilter>, Error> {
+        let Some(session) = self.vault.session_of(first_queue) else { return Ok(None) };
+        let number = session.serve.session;
+        self.wait_running()?;
+        let Some(attached) = self.supervisor.running() else { return Err(Error::Trouble(Trouble::Gone)) };
+        attached.filter(number, Instant::now() + ANSWER_MAX).map(Some).map_err(|trouble| {
+            self.supervisor.lost(trouble);
+            Error::Trouble(trouble)
+        })
     }
 
     /// Has a front end served. Every session is another, whatever became of it.

@@ -167,6 +167,7 @@ impl Server {
             HappeningKind::SessionFeatures => self.session_features(happening),
             HappeningKind::SessionEnded => self.session_ended(happening),
             HappeningKind::SessionPairs => self.session_pairs(happening),
+            HappeningKind::FilterChanged => self.filter_changed(happening),
         }
     }
 

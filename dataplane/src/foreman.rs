@@ -188,6 +188,10 @@ impl Foreman {
                 let flows = Vec::with_capacity(FLOWS_MAX);
                 self.send_out(control, Errand { queue, task: Task::Describe(flows), outcome: None })
             }
+            Message::AskFilter(session) => {
+                let filter = self.sessions.filter(session);
+                send(control, &Message::Filter(session, filter), &[])
+            }
             Message::End => std::process::exit(0),
             Message::Welcome(_)
             | Message::Ready(_)
@@ -200,7 +204,8 @@ impl Foreman {
             | Message::Parted(_)
             | Message::Announced(_)
             | Message::Amended(_)
-            | Message::Described(_) => Err(HandoverError::Malformed),
+            | Message::Described(_)
+            | Message::Filter(..) => Err(HandoverError::Malformed),
         }
     }
 

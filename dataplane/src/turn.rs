@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use framewire_shared::happenings::{Happening, HappeningRing, ReadIndex};
 
+use crate::driver::guest::sieve::Sifted;
 use crate::frame::{Burst, Strip};
 use crate::virtqueue::Chains;
 
@@ -50,6 +51,8 @@ pub struct Turn {
     pub scratch: Strip,
     /// Frames cut out of large ones, for sinks that cannot take those. As `scratch`.
     pub lowered: Burst,
+    /// Frames that pass a guest's sieve. Lent to whoever uses it, and always given back.
+    pub sifted: Option<Box<Sifted>>,
     /// What a guest's transmitq has given for this pass.
     pub taken: Chains,
     /// What guests' receiveqs have given to be filled.
@@ -71,6 +74,7 @@ impl Turn {
             strip: Strip::new(STRIP_BYTES)?,
             scratch: Strip::new(SCRATCH_BYTES)?,
             lowered: Burst::default(),
+            sifted: Some(Box::new(Sifted::new()?)),
             taken: Chains::default(),
             offered: Chains::default(),
             now_ns: 0,

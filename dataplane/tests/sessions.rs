@@ -3,12 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something fails")]
 
+#[path = "sessions/control.rs"]
+mod control;
 #[path = "sessions/hostile.rs"]
 mod hostile;
 #[path = "sessions/life.rs"]
 mod life;
 #[path = "sessions/misuse.rs"]
 mod misuse;
+#[path = "sessions/pairs.rs"]
+mod pairs;
 #[path = "plane/mod.rs"]
 mod plane;
 #[path = "sessions/qemu.rs"]

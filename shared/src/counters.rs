@@ -31,10 +31,12 @@ pub enum DropReason {
     NotReady = 8,
     /// A tunnel's cookie was wrong: somebody guesses, or both ends were configured differently.
     WrongCookie = 9,
+    /// The guest has said that it does not want such frames.
+    Filtered = 10,
 }
 
 /// How many reasons there are.
-pub const DROP_REASONS: usize = 10;
+pub const DROP_REASONS: usize = 11;
 
 impl DropReason {
     /// All of them, in the order of their counters.
@@ -49,6 +51,7 @@ impl DropReason {
         DropReason::Refused,
         DropReason::NotReady,
         DropReason::WrongCookie,
+        DropReason::Filtered,
     ];
 
     /// The name in reports and metrics.
@@ -65,6 +68,7 @@ impl DropReason {
             DropReason::Refused => "refused",
             DropReason::NotReady => "not-ready",
             DropReason::WrongCookie => "wrong-cookie",
+            DropReason::Filtered => "filtered",
         }
     }
 }

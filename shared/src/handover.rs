@@ -43,6 +43,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::driver::DriverOptions;
 use crate::limits::{HANDOVER_BYTES_MAX, HANDOVER_DESCRIPTORS_MAX, WORKERS_MAX};
+use crate::rx_filter::RxFilter;
 use crate::session::Serve;
 
 /// No processor in particular.
@@ -173,6 +174,10 @@ pub enum Message {
     Describe(u64),
     /// It is written.
     Described(u64),
+    /// What does the NIC of this session let through?
+    AskFilter(u64),
+    /// See [`crate::rx_filter`].
+    Filter(u64, RxFilter),
     /// End, with everything: the control plane ends on purpose. There is no answer.
     End,
 }
@@ -212,6 +217,8 @@ const AMEND: u32 = 18;
 const AMENDED: u32 = 19;
 const DESCRIBE: u32 = 20;
 const DESCRIBED: u32 = 21;
+const ASK_FILTER: u32 = 22;
+const FILTER: u32 = 23;
 
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -235,6 +242,13 @@ struct AnnounceRecord {
     queue: u64,
     address: [u8; 6],
     reserved: [u8; 2],
+}
+
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
+struct FilterRecord {
+    session: u64,
+    filter: RxFilter,
 }
 
 impl Message {
@@ -268,6 +282,10 @@ impl Message {
             Message::Amended(queue) => (AMENDED, queue.as_bytes().to_vec()),
             Message::Describe(queue) => (DESCRIBE, queue.as_bytes().to_vec()),
             Message::Described(queue) => (DESCRIBED, queue.as_bytes().to_vec()),
+            Message::AskFilter(session) => (ASK_FILTER, session.as_bytes().to_vec()),
+            Message::Filter(session, filter) => {
+                (FILTER, FilterRecord { session: *session, filter: *filter }.as_bytes().to_vec())
+            }
         };
         [&number.to_ne_bytes(), &record[..]].concat()
     }
@@ -303,6 +321,11 @@ impl Message {
             AMENDED => Message::Amended(read(record)?),
             DESCRIBE => Message::Describe(read(record)?),
             DESCRIBED => Message::Described(read(record)?),
+            ASK_FILTER => Message::AskFilter(read(record)?),
+            FILTER => {
+                let FilterRecord { session, filter } = read(record)?;
+                Message::Filter(session, filter)
+            }
             _other => return None,
         })
     }
@@ -449,8 +472,12 @@ mod tests {
             Message::Amended(9),
             Message::Describe(9),
             Message::Described(9),
+            Message::AskFilter(7),
+            Message::Filter(7, RxFilter::fresh(1, [2, 0, 0, 0, 0, 1])),
         ] {
-            assert_eq!(Message::from_bytes(&message.to_bytes()), Some(message));
+            let bytes = message.to_bytes();
+            assert_eq!(Message::from_bytes(&bytes), Some(message));
+            assert!(bytes.len() <= HANDOVER_BYTES_MAX);
         }
     }
 

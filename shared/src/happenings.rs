@@ -30,12 +30,17 @@ pub enum HappeningKind {
     SessionEnded = 5,
     /// A guest's driver uses so many of its NIC's queue pairs, the first ones. `queue` is the session, `detail` how many.
     SessionPairs = 6,
+    /// A guest has changed, by its control queue, what its NIC lets through. `queue` is the session. Told once, and again
+    /// only after the filter was asked for.
+    FilterChanged = 7,
 }
 
 impl HappeningKind {
     fn from_number(number: u64) -> Option<Self> {
-        use HappeningKind::{GuestFault, PeerGone, QueueFailed, SessionEnded, SessionFeatures, SessionPairs};
-        [QueueFailed, PeerGone, GuestFault, SessionFeatures, SessionEnded, SessionPairs]
+        use HappeningKind::{
+            FilterChanged, GuestFault, PeerGone, QueueFailed, SessionEnded, SessionFeatures, SessionPairs,
+        };
+        [QueueFailed, PeerGone, GuestFault, SessionFeatures, SessionEnded, SessionPairs, FilterChanged]
             .into_iter()
             .find(|kind| *kind as u64 == number)
     }

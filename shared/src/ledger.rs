@@ -20,7 +20,7 @@ pub struct RingLedger {
     intended: AtomicU64,
 }
 
-/// Both rings of a queue pair. writer: as above
+/// Both rings of a queue pair, and perhaps the NIC's control queue. writer: as above
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct QueueLedger {
@@ -28,6 +28,8 @@ pub struct QueueLedger {
     pub transmitq: RingLedger,
     /// What it receives.
     pub receiveq: RingLedger,
+    /// Of a NIC's first pair: its control queue. writer: the foreman
+    pub controlq: RingLedger,
 }
 
 impl RingLedger {

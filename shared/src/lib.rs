@@ -41,6 +41,8 @@ pub mod plan;
 #[cfg(not(loom))]
 pub mod region;
 #[cfg(not(loom))]
+pub mod rx_filter;
+#[cfg(not(loom))]
 pub mod session;
 #[cfg(not(loom))]
 pub mod stream_memory;

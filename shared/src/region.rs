@@ -31,7 +31,7 @@ use crate::stream_memory::{ReceiveCall, SendCall, StreamMemory};
 use crate::xsk_memory::XskMemory;
 
 /// Changes whenever the meaning of a field changes without its size.
-pub const ABI_VERSION: u64 = 1;
+pub const ABI_VERSION: u64 = 2;
 
 /// Threads that report happenings: the workers, then the foreman.
 pub const PRODUCERS: usize = WORKERS_MAX + 1;

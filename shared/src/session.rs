@@ -42,6 +42,15 @@
 //! A control plane that is killed loses nothing either: `Recall` answers with every `Serve` in effect, its
 //! descriptors with it, after the `Build`s; `Recalled` counts both.
 //!
+//! **The control queue.** A front end that has `CTRL_VQ` accepted leaves the guest's control queue to the foreman, which
+//! does what the guest asks there. `AskFilter` has it tell what the NIC lets through (`Filter`); a record without
+//! [`HEARD`] is that of a NIC whose front end keeps the queue. After it was asked, the next change is told by
+//! [`FilterChanged`], and none after that until it was asked again: a guest that asks for changes without end is not
+//! heard any further than that.
+//!
+//! [`HEARD`]: crate::rx_filter::mode::HEARD
+//! [`FilterChanged`]: crate::happenings::HappeningKind::FilterChanged
+//!
 //! **Announcing.** `Announce` has the data plane behave as if the guest itself had sent a RARP request
 //! of that address: it goes to whoever hears the NIC. It is what `announce-self` and
 //! a guest that has just migrated want. A queue that no wire carries forgets it.
@@ -159,12 +168,21 @@ pub mod feature {
     pub const MRG_RXBUF: u64 = 1 << 15;
     /// `VIRTIO_NET_F_STATUS`.
     pub const STATUS: u64 = 1 << 16;
-    /// `VIRTIO_NET_F_CTRL_VQ`: the front end's own, which offers it to the guest whatever we say.
+    /// `VIRTIO_NET_F_CTRL_VQ`: accepted only by front ends that leave the control queue to us. Others have it themselves,
+    /// and offer it to the guest whatever we say.
     pub const CTRL_VQ: u64 = 1 << 17;
+    /// `VIRTIO_NET_F_CTRL_RX`: which frames the guest wants.
+    pub const CTRL_RX: u64 = 1 << 18;
+    /// `VIRTIO_NET_F_CTRL_VLAN`: of which VLANs.
+    pub const CTRL_VLAN: u64 = 1 << 19;
+    /// `VIRTIO_NET_F_CTRL_RX_EXTRA`: in more detail.
+    pub const CTRL_RX_EXTRA: u64 = 1 << 20;
     /// `VIRTIO_NET_F_GUEST_ANNOUNCE`.
     pub const GUEST_ANNOUNCE: u64 = 1 << 21;
     /// `VIRTIO_NET_F_MQ`.
     pub const MQ: u64 = 1 << 22;
+    /// `VIRTIO_NET_F_CTRL_MAC_ADDR`.
+    pub const CTRL_MAC_ADDR: u64 = 1 << 23;
     /// `VIRTIO_F_NOTIFY_ON_EMPTY`.
     pub const NOTIFY_ON_EMPTY: u64 = 1 << 24;
     /// `VHOST_F_LOG_ALL`: writes are to be noted.
@@ -209,8 +227,12 @@ pub mod feature {
         | MRG_RXBUF
         | STATUS
         | CTRL_VQ
+        | CTRL_RX
+        | CTRL_VLAN
+        | CTRL_RX_EXTRA
         | GUEST_ANNOUNCE
         | MQ
+        | CTRL_MAC_ADDR
         | NOTIFY_ON_EMPTY
         | LOG_ALL
         | ANY_LAYOUT

@@ -139,10 +139,15 @@ impl Qmp {
 
     /// Names of the events that have come by now, and forgets them.
     pub fn events(&mut self) -> Vec<String> {
+        self.take_events().iter().map(|event| text(event, "event")).collect()
+    }
+
+    /// The events that have come by now, whole.
+    pub fn take_events(&mut self) -> Vec<Value> {
         while let Some(message) = self.message(Duration::ZERO) {
             self.events.push_back(message);
         }
-        self.events.drain(..).map(|event| text(&event, "event")).collect()
+        self.events.drain(..).collect()
     }
 
     /// One message of whatever sort; nothing if none comes in time or the server has closed.

@@ -136,6 +136,7 @@ impl Server {
         let gone = next.remove_nic(number)?;
         self.network.commit(next, Vec::new())?;
         self.connections.end(number);
+        self.changed_filters.forget(number);
         if let Some(Nic { model, device_id, path, origin: Origin::Device, .. }) = gone.nic() {
             if model.has_backend() {
                 let backend = DeviceDeleted { device: None, path: format!("{path}/virtio-backend") };

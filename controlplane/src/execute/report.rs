@@ -163,6 +163,7 @@ fn dropped(counters: &[&QueueCounters]) -> DropReport {
         refused: of(DropReason::Refused),
         not_ready: of(DropReason::NotReady),
         wrong_cookie: of(DropReason::WrongCookie),
+        filtered: of(DropReason::Filtered),
     }
 }
 

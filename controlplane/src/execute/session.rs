@@ -93,7 +93,7 @@ impl Server {
         }
     }
 
-    fn port_of_session(&self, session: u64) -> Option<&Port> {
+    pub(super) fn port_of_session(&self, session: u64) -> Option<&Port> {
         let first_queue = self.network.vault().session(session)?.serve.first_queue;
         self.network.inventory().port_of_queue(first_queue)
     }

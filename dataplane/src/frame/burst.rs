@@ -168,11 +168,17 @@ impl Burst {
     /// room.
     #[inline]
     pub fn push_joined(&mut self, head: Segment, rest: &mut Cursor<'_>, len: usize) {
+        self.push_joined_with(head, rest, len, Offload::NONE);
+    }
+
+    /// The same, of a frame that is not finished.
+    #[inline]
+    pub fn push_joined_with(&mut self, head: Segment, rest: &mut Cursor<'_>, len: usize, offload: Offload) {
         debug_assert!(self.has_room(1 + rest.pieces(len)), "a burst overflows");
         let first = self.segments.len();
         self.segments.add(head);
         rest.parts(len).for_each(|part| self.segments.add(part));
-        self.end(Frame { first: small(first), ..Frame::NONE }, head.len() + len);
+        self.end(Frame { first: small(first), offload, ..Frame::NONE }, head.len() + len);
     }
 
     /// The frames, oldest first.

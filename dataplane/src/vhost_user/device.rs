@@ -6,9 +6,10 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use framewire_shared::ledger::QueueLedger;
+use framewire_shared::ledger::{QueueLedger, RingLedger};
 use framewire_shared::session::{Serve, feature};
 
+use super::choice::Choice;
 use super::offers::{self, protocol};
 use super::request::{Request, RingRequest};
 use super::ring::{Kick, Vring, eventfd};
@@ -38,14 +39,16 @@ pub enum Answer {
     Bytes(Vec<u8>),
 }
 
-/// Which pairs a request disturbs.
+/// Which queues a request disturbs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbs {
     /// None.
     Nothing,
     /// One.
     Pair(usize),
-    /// All.
+    /// All, as far as they are queues of frames: a command does.
+    Pairs,
+    /// All, and the control queue: by what it says the others are made.
     All,
 }
 
@@ -78,6 +81,11 @@ impl Log {
     }
 }
 
+/// Two for each pair, and one for control.
+fn rings_of(nic: &Serve) -> usize {
+    2 * usize::from(nic.queue_pairs) + usize::from(nic.features & feature::CTRL_VQ != 0)
+}
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct Device {
@@ -89,8 +97,12 @@ pub struct Device {
     pub(super) regions: Vec<Mapped>,
     pub(super) memory: Option<Arc<Memory>>,
     pub(super) log: Option<Log>,
-    /// Of each pair, what the guest receives and what it transmits.
+    /// Of each pair, what the guest receives and what it transmits; and a control queue behind them.
     pub(super) rings: Vec<Vring>,
+    /// What the guest has said by its control queue.
+    pub(super) choice: Choice,
+    /// It has changed what passes, which was told, and nobody has asked for it since.
+    pub(super) is_filter_told: bool,
 }
 
 impl Device {
@@ -106,7 +118,9 @@ impl Device {
             regions: Vec::new(),
             memory: None,
             log: None,
-            rings: vec![Vring::default(); 2 * usize::from(nic.queue_pairs)],
+            rings: vec![Vring::default(); rings_of(&nic)],
+            choice: Choice::fresh(&nic, 0),
+            is_filter_told: false,
         }
     }
 
@@ -123,7 +137,8 @@ impl Device {
             | Request::RemoveMemRegion(_)
             | Request::SetStatus(0) => Disturbs::All,
             Request::Ring(_, RingRequest::SetError) => Disturbs::Nothing,
-            Request::Ring(index, _) if (*index as usize) < self.rings.len() => {
+            Request::Ring(index, _) if Some(*index as usize) == self.control_index() => Disturbs::All,
+            Request::Ring(index, _) if (*index as usize) / 2 < self.nic.queue_pairs.into() => {
                 Disturbs::Pair(*index as usize / 2)
             }
             Request::Ring(..)
@@ -193,7 +208,12 @@ impl Device {
         if features & !offers::offered(self.nic.features) != 0 {
             return Err(Refused);
         }
+        // Writes to be noted, or not any more: the driver is the same.
+        let is_another_driver = (self.features ^ features) & !feature::LOG_ALL != 0;
         self.features = features;
+        if is_another_driver {
+            self.choice = Choice::fresh(&self.nic, features);
+        }
         Ok(())
     }
 
@@ -216,6 +236,7 @@ impl Device {
     fn reset(&mut self) {
         self.rings.iter_mut().for_each(Vring::stop);
         self.rings.iter_mut().for_each(|ring| ring.is_enabled = false);
+        self.choice = Choice::fresh(&self.nic, self.features);
     }
 
     fn set_regions(&mut self, regions: Vec<(RegionLayout, OwnedFd)>) -> Result<(), Refused> {
@@ -251,7 +272,9 @@ impl Device {
 
     fn ring_request(&mut self, index: u32, request: RingRequest) -> Result<(), Refused> {
         let (format, _options) = offers::rings(self.features);
+        let is_control = Some(index as usize) == self.control_index();
         let ring = self.rings.get_mut(index as usize).ok_or(Refused)?;
+        let stood = ring.position;
         match request {
             RingRequest::SetSize(size) => ring.set_size(size)?,
             RingRequest::SetAddresses(addresses) => ring.addresses = Some(addresses),
@@ -262,6 +285,10 @@ impl Device {
             RingRequest::Enable(is_enabled) => ring.is_enabled = is_enabled,
             RingRequest::GetBase | RingRequest::SetError => {}
         }
+        // A control queue that begins anew is another driver's, which has said nothing yet.
+        if is_control && ring.position == Position::START && stood != Position::START {
+            self.choice = Choice::fresh(&self.nic, self.features);
+        }
         Ok(())
     }
 
@@ -271,17 +298,6 @@ impl Device {
         ring.stop();
         Ok(Answer::Bytes([index.to_le_bytes(), ring.base(format).to_le_bytes()].concat()))
     }
-
-    /// `struct virtio_net_config`, as far as it is ours to know.
-    fn config(&self, offset: u32, len: u32) -> Vec<u8> {
-        const LINK_IS_UP: u16 = 1;
-        let words = [LINK_IS_UP, self.nic.queue_pairs, self.mtu].map(u16::to_le_bytes);
-        // Speed and duplex are not known.
-        let config = [&self.nic.mac[..], words.as_flattened(), &[0xff; 5]].concat();
-        let beginning = [&offset.to_le_bytes()[..], &len.to_le_bytes(), &[0; 4]].concat();
-        let bytes = config.into_iter().chain(std::iter::repeat(0)).skip(offset as usize).take(len as usize);
-        beginning.into_iter().chain(bytes).collect()
-    }
 }
 
 /// What queues are made of.
@@ -289,19 +305,22 @@ impl Device {
     /// Whether the guest's driver has started any ring of this pair.
     #[must_use]
     pub fn is_started(&self, pair: usize) -> bool {
-        self.memory.is_some() && self.rings[2 * pair..][..2].iter().any(Vring::is_started)
+        self.memory.is_some()
+            && pair < self.pairs()
+            && self.rings[2 * pair..][..2].iter().any(Vring::is_started)
     }
 
     /// Whether the guest has frames delivered to this pair.
     #[must_use]
     pub fn receives(&self, pair: usize) -> bool {
-        let receiveq = &self.rings[2 * pair];
-        self.memory.is_some() && receiveq.is_started() && self.is_enabled(receiveq)
+        self.is_started(pair) && self.rings[2 * pair].is_started() && self.is_enabled(2 * pair)
     }
 
-    /// A front end that knows no switches has all its rings served.
-    fn is_enabled(&self, ring: &Vring) -> bool {
-        ring.is_enabled || self.features & feature::PROTOCOL_FEATURES == 0
+    /// A front end that knows no switches has all its rings served. A guest that has said how many pairs it uses has the
+    /// others not served.
+    pub(super) fn is_enabled(&self, index: usize) -> bool {
+        let is_on = self.rings[index].is_enabled || self.features & feature::PROTOCOL_FEATURES == 0;
+        is_on && (index / 2 < self.pairs_in_use() || Some(index) == self.control_index())
     }
 
     /// How frames are described.
@@ -323,34 +342,49 @@ impl Device {
 
     /// Finds out where the rings stand of a data plane that was killed.
     pub fn recover(&mut self, pair: usize, ledger: &QueueLedger) {
-        let Some(memory) = self.memory.clone() else { return };
-        for (index, ledger) in [(2 * pair, &ledger.receiveq), (2 * pair + 1, &ledger.transmitq)] {
-            let recovered =
-                self.layout(index).and_then(|layout| Virtqueue::recover(&memory, &layout, ledger));
-            if let Some(position) = recovered {
-                self.rings[index].position = position;
-            }
+        self.recover_ring(2 * pair, &ledger.receiveq);
+        self.recover_ring(2 * pair + 1, &ledger.transmitq);
+        if let Some(control) = self.control_index().filter(|_index| pair == 0) {
+            self.recover_ring(control, &ledger.controlq);
+        }
+    }
+
+    fn recover_ring(&mut self, index: usize, ledger: &RingLedger) {
+        let Some(memory) = &self.memory else { return };
+        let recovered = self.layout(index).and_then(|layout| Virtqueue::recover(memory, &layout, ledger));
+        if let Some(position) = recovered {
+            self.rings[index].position = position;
         }
     }
 
     /// This pair's rings: what it transmits and what it receives. One that cannot be is out of service.
     pub fn pair(&mut self, pair: usize, ledger: &'static QueueLedger) -> [Option<Ring>; 2] {
-        [2 * pair + 1, 2 * pair].map(|index| {
-            let setup = self.setup(index, ledger)?;
-            let memory = self.memory.as_ref()?;
-            let Position { index: at, wrap } = setup.layout.position;
-            if let Some(ledger) = setup.ledger {
-                ledger.reset(at, wrap);
-            }
-            let bells = setup.bells.clone();
-            let Some(queue) = Virtqueue::new(memory, setup) else {
-                self.rings[index].is_faulty = true;
-                return None;
-            };
-            // What was used before may not have been told.
-            bells.ring();
-            Some(Ring { queue, is_enabled: self.is_enabled(&self.rings[index]) })
+        let transmitq = (2 * pair + 1, Direction::Read, &ledger.transmitq);
+        let receiveq = (2 * pair, Direction::Write, &ledger.receiveq);
+        [transmitq, receiveq].map(|(index, direction, ledger)| {
+            let queue = self.ring(index, direction, ledger)?;
+            Some(Ring { queue, is_enabled: self.is_enabled(index) })
         })
+    }
+
+    /// A ring that was started.
+    pub(super) fn ring(
+        &mut self,
+        index: usize,
+        direction: Direction,
+        ledger: &'static RingLedger,
+    ) -> Option<Virtqueue> {
+        let setup = self.setup(index, direction, ledger)?;
+        let Position { index: at, wrap } = setup.layout.position;
+        ledger.reset(at, wrap);
+        let bells = setup.bells.clone();
+        let Some(queue) = Virtqueue::new(self.memory.as_ref()?, setup) else {
+            self.rings[index].is_faulty = true;
+            return None;
+        };
+        // What was used before may not have been told.
+        bells.ring();
+        Some(queue)
     }
 
     /// Whether a ring of this pair cannot be served as it was described.
@@ -382,10 +416,9 @@ impl Device {
         })
     }
 
-    fn setup(&self, index: usize, ledger: &'static QueueLedger) -> Option<Setup> {
+    fn setup(&self, index: usize, direction: Direction, ledger: &'static RingLedger) -> Option<Setup> {
         let layout = self.layout(index)?;
         let (_format, options) = offers::rings(self.features);
-        let receives = index.is_multiple_of(2);
         let log = self.log.as_ref().filter(|_| self.features & feature::LOG_ALL != 0);
         let ring = self.rings[index].addresses.and_then(|addresses| match layout.format {
             Format::Split => addresses.log,
@@ -395,10 +428,10 @@ impl Device {
         Some(Setup {
             layout,
             options,
-            direction: if receives { Direction::Write } else { Direction::Read },
+            direction,
             bells: self.rings[index].bells(),
             logging: log.map(|log| Logging { log: Arc::clone(&log.map), ring }),
-            ledger: Some(if receives { &ledger.receiveq } else { &ledger.transmitq }),
+            ledger: Some(ledger),
         })
     }
 }

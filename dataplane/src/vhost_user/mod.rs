@@ -13,9 +13,15 @@
 //! request changes; a [`session`] has the workers give back the queues that a request disturbs, changes the device,
 //! makes the queues anew and answers. So nothing changes under a worker's hands, and no lock is needed.
 //!
+//! A front end may leave the guest's own configuration to us as well: its [`control`] queue is a ring whose commands are
+//! requests like the front end's.
+//!
 //! What must not be lost with this process lies in the session's [`safe`].
 
+pub mod choice;
+mod config;
 pub mod connection;
+mod control;
 pub mod device;
 mod offers;
 pub mod request;

@@ -51,8 +51,13 @@ impl Default for Vring {
 
 impl Vring {
     /// Whether all is said that it needs to run.
+    pub(super) fn is_described(&self) -> bool {
+        !matches!(self.kick, Kick::Unsaid) && self.size > 0 && self.addresses.is_some()
+    }
+
+    /// Whether it runs.
     pub(super) fn is_started(&self) -> bool {
-        !matches!(self.kick, Kick::Unsaid) && self.size > 0 && self.addresses.is_some() && !self.is_faulty
+        self.is_described() && !self.is_faulty
     }
 
     /// It runs no more; where it is and what it is made of stays.

@@ -17,13 +17,16 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use framewire_shared::rx_filter::RxFilter;
 use framewire_shared::session::{Serve, SessionEnd};
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags,
 };
+use zerocopy::{FromBytes, IntoBytes};
 
+use super::choice::Choice;
 use super::device::{Device, Log, Mapped, Refused};
 use super::request::RingAddresses;
 use super::ring::{Kick, Vring};
@@ -36,6 +39,10 @@ const WORDS_MAX: usize = 1024;
 const DESCRIPTORS_MAX: usize = 128;
 /// Words before the snapshot's own: its number, this message's place, how many there are.
 const HEAD_WORDS: usize = 3;
+
+/// Words of what a guest lets through.
+const FILTER_WORDS: usize = size_of::<RxFilter>() / 8;
+const _: () = assert!(size_of::<RxFilter>().is_multiple_of(8));
 
 /// A device as words and descriptors.
 #[derive(Debug)]
@@ -169,8 +176,21 @@ const NONE: u64 = u64::MAX;
 
 fn describe(device: &Device) -> Snapshot<BorrowedFd<'_>> {
     let mut snapshot = Snapshot::empty();
-    let Device { features, protocol, status, mtu, regions, log, rings, nic: _, memory: _ } = device;
+    let Device {
+        features,
+        protocol,
+        status,
+        mtu,
+        regions,
+        log,
+        rings,
+        nic: _,
+        memory: _,
+        choice: _,
+        is_filter_told: _,
+    } = device;
     snapshot.words.extend([*features, *protocol, u64::from(*status), u64::from(*mtu)]);
+    describe_choice(device, &mut snapshot);
     snapshot.words.push(regions.len() as u64);
     for Mapped { region, file } in regions {
         let RegionLayout { guest, user, len, offset } = region.layout();
@@ -184,6 +204,13 @@ fn describe(device: &Device) -> Snapshot<BorrowedFd<'_>> {
     }
     rings.iter().for_each(|ring| describe_ring(ring, &mut snapshot));
     snapshot
+}
+
+fn describe_choice<D>(device: &Device, snapshot: &mut Snapshot<D>) {
+    let Choice { filter, pairs, is_announcing } = &device.choice;
+    let flags = u64::from(*is_announcing) | u64::from(device.is_filter_told) << 1;
+    snapshot.words.extend([u64::from(*pairs), flags]);
+    snapshot.words.extend(filter.as_bytes().as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word)));
 }
 
 fn describe_ring<'a>(ring: &'a Vring, snapshot: &mut Snapshot<BorrowedFd<'a>>) {
@@ -232,6 +259,7 @@ fn restore(nic: Serve, snapshot: Snapshot<OwnedFd>) -> Option<Device> {
     let mut device = Device::new(nic);
     (device.features, device.protocol) = (reader.word()?, reader.word()?);
     (device.status, device.mtu) = (reader.number()?, reader.number()?);
+    restore_choice(&mut device, &mut reader)?;
     let refused = |_refused: Refused| ();
     let mut regions = Vec::new();
     for _region in 0..reader.word()? {
@@ -251,6 +279,16 @@ fn restore(nic: Serve, snapshot: Snapshot<OwnedFd>) -> Option<Device> {
         *ring = restore_ring(&mut reader)?;
     }
     Some(device)
+}
+
+fn restore_choice(device: &mut Device, reader: &mut Reader) -> Option<()> {
+    let (pairs, flags) = (reader.number()?, reader.word()?);
+    let words: Vec<u64> = reader.words.by_ref().take(FILTER_WORDS).collect();
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let filter = RxFilter::read_from_bytes(&bytes).ok()?;
+    device.choice = Choice { filter, pairs, is_announcing: flags & 1 != 0 };
+    device.is_filter_told = flags & 2 != 0;
+    Some(())
 }
 
 fn restore_ring(reader: &mut Reader) -> Option<Vring> {

@@ -61,6 +61,11 @@ impl Seats<'_> {
         }
     }
 
+    /// Has the foreman look again soon, though nothing happens.
+    pub fn come_back(&self) {
+        doorbell::ring(self.premises.foreman);
+    }
+
     /// Tells the control plane.
     pub fn tell(&self, happening: Happening) {
         self.status().happenings[FOREMAN].push(&self.premises.config.read[FOREMAN], happening);

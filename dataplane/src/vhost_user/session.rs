@@ -9,16 +9,20 @@
 //!
 //! A lift takes as long as a turn of the worker, some microseconds, and the foreman does not wait for it: the request
 //! stays at hand until the queues are here.
+//!
+//! A guest's commands ([`super::control`]) go the same way, one after another with its front end's requests.
 
-use std::collections::VecDeque;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use framewire_shared::happenings::{Happening, HappeningKind};
+use framewire_shared::rx_filter::RxFilter;
 use framewire_shared::session::{Serve, SessionEnd};
 
+use super::choice::Chosen;
 use super::connection::Connection;
+use super::control::ControlQueue;
 use super::device::{Answer, Device, Disturbs};
 use super::request::{Header, Request};
 use super::safe::Safe;
@@ -27,9 +31,13 @@ use crate::adopt::Parcel;
 use crate::announce::Announcement;
 use crate::driver::{AnyQueue, Guest};
 use crate::registry::Exchanged;
+use crate::virtqueue::GuestFault;
 
-/// Requests of one session before the others have their turn.
+/// Requests and commands of one session before the others have their turn.
 const REQUESTS_MAX: usize = 64;
+
+/// How often a control queue is looked at that nobody can kick.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What a worker has, or had, under a pair's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +52,15 @@ enum Seat {
     Lifting(u64),
 }
 
+/// What is being done.
+#[derive(Debug)]
+enum AtHand {
+    /// The front end asks.
+    Request(Header, Request),
+    /// The guest asks: what it has chosen, or nothing that can be.
+    Command(Option<Box<Chosen>>),
+}
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct Session {
@@ -53,8 +70,10 @@ pub struct Session {
     safe: Safe,
     device: Device,
     seats: Vec<Seat>,
-    /// Requests at hand: the first waits for queues to come back.
-    pending: VecDeque<(Header, Request)>,
+    /// The guest's control queue, if it is ours and started.
+    control: Option<ControlQueue>,
+    /// It waits for queues to come back.
+    at_hand: Option<AtHand>,
     /// How many pairs were told to be in use; none yet.
     pairs_told: usize,
 }
@@ -79,7 +98,8 @@ impl Session {
             safe,
             device: left.unwrap_or_else(|| Device::new(serve)),
             seats: vec![Seat::Absent; serve.queue_pairs.into()],
-            pending: VecDeque::new(),
+            control: None,
+            at_hand: None,
             pairs_told: 0,
         };
         if goes_on {
@@ -100,16 +120,19 @@ impl Session {
         (&self.serve, &self.descriptors)
     }
 
-    /// To be watched for requests, unless one is at hand.
-    #[must_use]
-    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
-        self.pending.is_empty().then(|| self.connection.socket())
+    /// To be watched for requests and commands, unless one is at hand.
+    pub fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let kick = self.control.as_ref().and_then(ControlQueue::kick);
+        let is_free = self.at_hand.is_none();
+        [Some(self.connection.socket()), kick].into_iter().flatten().filter(move |_watched| is_free)
     }
 
     /// When it is to be looked at though nothing happens.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.connection.deadline()
+        let is_polled = self.control.as_ref().is_some_and(|control| control.kick().is_none());
+        let look = is_polled.then(|| Instant::now() + LOOK_AGAIN);
+        [self.connection.deadline(), look].into_iter().flatten().min()
     }
 
     /// Whether the queue of this key is one of its NIC's.
@@ -133,23 +156,91 @@ impl Session {
     /// Why the session is over.
     pub fn work(&mut self, seats: &mut Seats<'_>) -> Result<(), SessionEnd> {
         for _request in 0..REQUESTS_MAX {
-            if self.pending.is_empty() {
-                let Some(incoming) = self.connection.receive()? else {
+            if self.at_hand.is_none() {
+                self.at_hand = self.next(seats)?;
+            }
+            let disturbs = match &self.at_hand {
+                None => {
                     self.tell_pairs(seats);
                     return Ok(());
-                };
-                self.pending.push_back((incoming.header, Request::parse(incoming)?));
-            }
-            let Some((_header, request)) = self.pending.front() else { return Ok(()) };
-            let disturbs = self.device.disturbs(request);
+                }
+                Some(AtHand::Request(_header, request)) => self.device.disturbs(request),
+                Some(AtHand::Command(Some(chosen))) if self.device.changes_queues(chosen) => Disturbs::Pairs,
+                Some(AtHand::Command(_)) => Disturbs::Nothing,
+            };
             if !self.lift(disturbs, seats) {
                 return Ok(());
             }
-            if let Some((header, request)) = self.pending.pop_front() {
-                self.obey(header, request, seats)?;
+            match self.at_hand.take() {
+                Some(AtHand::Request(header, request)) => self.obey(header, request, seats)?,
+                Some(AtHand::Command(chosen)) => self.choose(chosen.as_deref(), seats)?,
+                None => {}
             }
         }
+        // There may be more, which nobody tells of again.
+        seats.come_back();
         Ok(())
+    }
+
+    /// What is to be done next: what the front end asks comes before what its guest does.
+    fn next(&mut self, seats: &Seats<'_>) -> Result<Option<AtHand>, SessionEnd> {
+        if let Some(incoming) = self.connection.receive()? {
+            return Ok(Some(AtHand::Request(incoming.header, Request::parse(incoming)?)));
+        }
+        let Some(control) = &mut self.control else { return Ok(None) };
+        let mut is_there = control.next();
+        // If it was armed too late for what has come meanwhile, that is here now.
+        if is_there == Ok(false) && control.kick().is_some() && control.arm() {
+            is_there = control.next();
+            seats.come_back();
+        }
+        match is_there {
+            Ok(true) => Ok(Some(AtHand::Command(self.device.asked(control.command()).map(Box::new)))),
+            Ok(false) => Ok(None),
+            Err(fault) => {
+                self.give_up_control(fault, seats);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The guest has broken its control queue, and nothing else.
+    fn give_up_control(&mut self, fault: GuestFault, seats: &Seats<'_>) {
+        self.take_control_down(true);
+        let (kind, queue) = (HappeningKind::GuestFault, self.key(0));
+        seats.tell(Happening { kind, queue, detail: fault as u64 });
+    }
+
+    fn take_control_down(&mut self, is_faulty: bool) {
+        if let Some(control) = self.control.take() {
+            self.device.control_stands(control.position(), is_faulty);
+        }
+    }
+
+    /// A guest's command, with its queues in our hands if it changes them. It is answered last: by then it is in
+    /// effect, and kept.
+    fn choose(&mut self, chosen: Option<&Chosen>, seats: &mut Seats<'_>) -> Result<(), SessionEnd> {
+        if let Some(Chosen { choice, is_filter }) = chosen {
+            self.device.choice = *choice;
+            self.seat(seats);
+            if *is_filter && !std::mem::replace(&mut self.device.is_filter_told, true) {
+                self.tell(HappeningKind::FilterChanged, 0, seats);
+            }
+            self.safe.put(&self.device)?;
+        }
+        if let Some(control) = &mut self.control {
+            control.answer(chosen.is_some());
+        }
+        Ok(())
+    }
+
+    /// What the guest lets through; the next change is told again.
+    pub fn filter(&mut self) -> RxFilter {
+        if std::mem::replace(&mut self.device.is_filter_told, false) {
+            // A session whose safe is broken ends with its next change.
+            let _ = self.safe.put(&self.device);
+        }
+        self.device.filter()
     }
 
     /// Tells how many pairs are in use, if that is another number now: the wire is laid anew then, so that what another
@@ -197,10 +288,13 @@ impl Session {
 
     /// Asks for the queues that are disturbed. Returns whether all of them are here.
     fn lift(&mut self, disturbs: Disturbs, seats: &mut Seats<'_>) -> bool {
+        if disturbs == Disturbs::All {
+            self.take_control_down(false);
+        }
         let pairs = match disturbs {
             Disturbs::Nothing => return true,
             Disturbs::Pair(pair) => pair..pair + 1,
-            Disturbs::All => 0..self.seats.len(),
+            Disturbs::Pairs | Disturbs::All => 0..self.seats.len(),
         };
         for pair in pairs.clone() {
             if let Seat::Taken(edition) = self.seats[pair] {
@@ -244,6 +338,11 @@ impl Session {
                 Seat::Absent | Seat::Taken(_) | Seat::Lifting(_) => {}
             }
         }
+        if self.control.is_none()
+            && let Some(ledger) = seats.ledger(self.key(0))
+        {
+            self.control = self.device.control(&ledger.controlq);
+        }
     }
 
     fn seat_pair(&mut self, pair: usize, seats: &mut Seats<'_>) {
@@ -253,7 +352,7 @@ impl Session {
         if rings.iter().all(Option::is_none) {
             return self.vacate(pair, seats);
         }
-        let guest = Guest::new(key, counters, self.device.manners(), rings);
+        let guest = Guest::new(key, counters, self.device.manners(), rings).behind(self.device.sieve());
         if let Some(Exchanged { edition, .. }) = seats.exchange(key, guest) {
             self.seats[pair] = Seat::Taken(edition);
         }
@@ -270,6 +369,7 @@ impl Session {
 
     /// Gives everything up. Its queues are as before the guest came.
     pub fn end(&mut self, seats: &mut Seats<'_>) {
+        self.control = None;
         self.connection.shut_down();
         self.safe.clear();
         (0..self.seats.len()).for_each(|pair| self.vacate(pair, seats));

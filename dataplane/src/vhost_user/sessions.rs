@@ -3,6 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Instant;
 
+use framewire_shared::rx_filter::RxFilter;
 use framewire_shared::session::{SERVE_DESCRIPTORS, Serve};
 use rustix::io::Errno;
 
@@ -85,9 +86,16 @@ impl Sessions {
         });
     }
 
-    /// What to watch for requests.
+    /// What the guest of this session lets through. Of a session that is not there, or whose front end has the control
+    /// queue itself, nothing was heard.
+    pub fn filter(&mut self, number: u64) -> RxFilter {
+        let session = self.sessions.iter_mut().find(|session| session.served().0.session == number);
+        session.map_or_else(|| RxFilter::fresh(0, [0; 6]), Session::filter)
+    }
+
+    /// What to watch for requests and commands.
     pub fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.sessions.iter().filter_map(Session::socket)
+        self.sessions.iter().flat_map(Session::watched)
     }
 
     /// When to look though nothing happens.

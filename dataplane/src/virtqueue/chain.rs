@@ -35,6 +35,9 @@ pub enum Direction {
     Read,
     /// We write them (its receiveq).
     Write,
+    /// The guest has written their beginning, and we write the rest (its control queue). Such chains are taken one by
+    /// one.
+    Command,
 }
 
 /// One descriptor, copied.
@@ -95,6 +98,8 @@ pub struct Chains {
     segments: SegmentList,
     walked: usize,
     has_refused: bool,
+    /// Of a command, how many segments come before those of its answer.
+    asked: u16,
 }
 
 impl Default for Chains {
@@ -106,6 +111,7 @@ impl Default for Chains {
             segments,
             walked: 0,
             has_refused: false,
+            asked: 0,
         }
     }
 }
@@ -122,6 +128,7 @@ impl Chains {
         self.segments.clear();
         self.walked = 0;
         self.has_refused = false;
+        self.asked = 0;
     }
 
     /// All chains, oldest first.
@@ -161,6 +168,18 @@ impl Chains {
     #[must_use]
     pub fn segments(&self, chain: &Chain) -> &[Segment] {
         &self.segments.all()[usize::from(chain.first)..][..usize::from(chain.count)]
+    }
+
+    /// What a command consists of: what is asked, and where the answer goes.
+    #[must_use]
+    pub fn command(&self, chain: &Chain) -> (&[Segment], &[Segment]) {
+        self.segments(chain).split_at(self.asked.min(chain.count).into())
+    }
+
+    /// A chain's segments that we may have written.
+    #[must_use]
+    pub fn writable(&self, chain: &Chain) -> &[Segment] {
+        self.command(chain).1
     }
 
     /// A chain's segment, if it has only one.
@@ -227,6 +246,9 @@ pub struct Begun {
     first: usize,
     bytes: u64,
     descriptors: u16,
+    /// Segments that the guest has written; whether all of them are there.
+    asked: u16,
+    is_answer: bool,
 }
 
 impl Begun {
@@ -256,6 +278,8 @@ impl Builder<'_> {
         let (plain, to_write) = match self.direction {
             Direction::Read => (0, false),
             Direction::Write => (WRITE, true),
+            // It has two descriptors at least.
+            Direction::Command => return Ok(0),
         };
         let (first, mut count) = (segments.len(), 0);
         let limit = limit.min(list.len() - *len);
@@ -280,16 +304,22 @@ impl Builder<'_> {
     #[inline]
     #[must_use]
     pub fn begin(&self) -> Begun {
-        Begun { first: self.chains.segments.len(), bytes: 0, descriptors: 0 }
+        Begun { first: self.chains.segments.len(), bytes: 0, descriptors: 0, asked: 0, is_answer: false }
     }
 
     /// Adds a descriptor that is no table.
     #[inline]
     pub fn piece(&mut self, begun: &mut Begun, descriptor: Descriptor) -> Result<(), GuestFault> {
-        let direction = if descriptor.flags & WRITE == 0 { Direction::Read } else { Direction::Write };
-        if direction != self.direction {
+        let to_write = descriptor.flags & WRITE != 0;
+        let is_right = match self.direction {
+            Direction::Read => !to_write,
+            Direction::Write => to_write,
+            Direction::Command => to_write || !begun.is_answer,
+        };
+        if !is_right {
             return Err(GuestFault::Direction);
         }
+        begun.is_answer = to_write;
         if begun.descriptors == self.chain_max {
             return Err(GuestFault::ChainTooLong);
         }
@@ -299,7 +329,8 @@ impl Builder<'_> {
         }
         let segment = self.translator.segment(descriptor.address, descriptor.len);
         let segment = segment.ok_or(GuestFault::Address)?;
-        segment.prefetch(self.direction == Direction::Write);
+        segment.prefetch(to_write);
+        begun.asked += u16::from(!to_write);
         begun.bytes += u64::from(descriptor.len);
         self.chains.segments.add(segment);
         Ok(())
@@ -359,6 +390,7 @@ impl Builder<'_> {
     #[inline]
     pub fn end(&mut self, begun: Begun, id: u16, span: u16) {
         let count = self.chains.segments.len() - begun.first;
+        self.chains.asked = if self.direction == Direction::Command { begun.asked } else { 0 };
         self.chains.walked += usize::from(begun.descriptors);
         // Four gigabytes of buffer are not told apart from more.
         let bytes = u32::try_from(begun.bytes).unwrap_or(u32::MAX);

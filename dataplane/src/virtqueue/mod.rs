@@ -69,4 +69,6 @@ pub enum GuestFault {
     BufferId = 8,
     /// The file behind the guest's memory was cut short.
     MemoryCut = 9,
+    /// A command without a place for its answer.
+    Command = 10,
 }

@@ -1,6 +1,6 @@
 //! One ring of either format, with the guest's memory and its eventfds.
 
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
 use framewire_shared::ledger::RingLedger;
@@ -233,6 +233,12 @@ impl Virtqueue {
         self.bells.kick_descriptor()
     }
 
+    /// What the guest rings.
+    #[must_use]
+    pub fn kick(&self) -> Option<&OwnedFd> {
+        self.bells.kick.as_deref()
+    }
+
     /// Its entries.
     #[must_use]
     pub fn size(&self) -> u16 {
@@ -257,7 +263,7 @@ impl Virtqueue {
 fn log_buffers(logging: &Logging, chains: &Chains, used: &[Chain], memory: &Memory) {
     for chain in used {
         let mut rest = u64::from(chain.written);
-        for segment in chains.segments(chain) {
+        for segment in chains.writable(chain) {
             let written = rest.min(segment.len() as u64);
             if let Some(address) = memory.guest_of(segment) {
                 logging.log.mark(address, written);

@@ -66,7 +66,7 @@ fn requests_for_what_cannot_be_end_the_session() {
         0,
         SessionEnd::Refused,
     );
-    expect_end("a ring that is none", &message(8, &pair(2, 64)), 0, SessionEnd::Refused);
+    expect_end("a ring that is none", &message(8, &pair(3, 64)), 0, SessionEnd::Refused);
     expect_end("a ring far beyond", &message(11, &pair(u32::MAX, 0)), 0, SessionEnd::Refused);
     expect_end("a ring of no entries", &message(8, &pair(0, 0)), 0, SessionEnd::Refused);
     expect_end("a ring of too many entries", &message(8, &pair(0, 65536)), 0, SessionEnd::Refused);

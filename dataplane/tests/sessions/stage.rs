@@ -85,8 +85,14 @@ impl Machine {
 
     /// Its driver has started.
     pub(crate) fn start(&mut self) {
-        let offered = self.front.negotiate(Self::features(self.shape));
-        assert_eq!(offered & Self::features(self.shape), Self::features(self.shape));
+        self.start_with(0);
+    }
+
+    /// With more features than those of its rings and frames.
+    pub(crate) fn start_with(&mut self, more_features: u64) {
+        let features = Self::features(self.shape) | more_features;
+        let offered = self.front.negotiate(features);
+        assert_eq!(offered & features, features);
         self.front.set_memory(&self.memory);
         self.start_rings([if self.shape.packed { 0x8000_8000 } else { 0 }; 2]);
         self.receiver.refill(SIZE.into());

@@ -7,6 +7,7 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "rings count in words of 16 and 32 bits")]
 
+pub mod control;
 pub mod cycle;
 pub mod front;
 pub mod memory;
@@ -15,6 +16,7 @@ pub mod packed;
 pub mod ring;
 pub mod split;
 
+pub use control::Controller;
 pub use cycle::Cycle;
 pub use front::Front;
 pub use memory::GuestMemory;

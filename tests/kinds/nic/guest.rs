@@ -24,11 +24,11 @@ const TRANSMITQ: usize = 1;
 
 /// A virtual machine with one queue pair.
 pub(super) struct Machine {
-    front: Front,
+    pub(super) front: Front,
     transmitter: Transmitter,
     receiver: Receiver,
     bells: [Bells; 2],
-    memory: Arc<GuestMemory>,
+    pub(super) memory: Arc<GuestMemory>,
 }
 
 impl Machine {
@@ -85,7 +85,7 @@ impl Machine {
     }
 }
 
-fn connect(bench: &Bench, nic: &str) -> UnixStream {
+pub(super) fn connect(bench: &Bench, nic: &str) -> UnixStream {
     let path = bench.framewire.runtime_dir().join(format!("nic-{nic}.sock"));
     UnixStream::connect(path).expect("the NIC listens")
 }

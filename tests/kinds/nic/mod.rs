@@ -2,6 +2,7 @@
 //! themselves, their links go down and up, and they go as QEMU's do.
 
 mod chardev;
+mod filter;
 mod firmware;
 mod guest;
 

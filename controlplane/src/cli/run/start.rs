@@ -26,6 +26,7 @@ use crate::network::Network;
 use crate::nic::announce::Announcements;
 use crate::nic::leaving::Leaving;
 use crate::nic::naming;
+use crate::nic::rx_filter::Changed;
 use crate::plugs::Plugs;
 use crate::qmp::Monitors;
 use crate::qmp::command::Command;
@@ -144,6 +145,7 @@ fn server(
         folders,
         connections,
         announcements: Announcements::default(),
+        changed_filters: Changed::default(),
         leaving: Leaving::default(),
         runtime_dir: arguments.runtime_dir.clone(),
         waiting: Waiting::default(),

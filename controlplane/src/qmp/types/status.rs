@@ -167,5 +167,7 @@ object! {
         not_ready as "not-ready": Option<u64>,
         /// A tunnel's cookie was wrong.
         wrong_cookie as "wrong-cookie": Option<u64>,
+        /// The guest has said that it does not want such frames.
+        filtered: Option<u64>,
     }
 }

@@ -15,6 +15,7 @@
 
 mod filling;
 mod manners;
+pub mod sieve;
 
 use std::os::fd::RawFd;
 
@@ -30,6 +31,7 @@ use crate::turn::{Reporter, Turn};
 use crate::uring::Readiness;
 use crate::virtqueue::{CHAINS_MAX, Chain, Chains, GuestFault, Position, Virtqueue, header};
 use filling::Filling;
+use sieve::Sieve;
 
 /// A ring, and whether its guest wants it served. One that is not is still emptied: what the guest transmits
 /// is dropped, and it receives nothing (`VHOST_USER_SET_VRING_ENABLE`).
@@ -55,6 +57,8 @@ pub struct Guest {
     is_reported: bool,
     /// There is nothing to take frames just now, but there will be.
     is_paused: bool,
+    /// Which frames its guest wants, if not all.
+    sieve: Option<Box<Sieve>>,
     /// So few buffers were there when a frame needed more: until there are others, there is no room.
     starved_at: Option<u16>,
 }
@@ -90,8 +94,15 @@ impl Guest {
             fault: None,
             is_reported: false,
             is_paused: false,
+            sieve: None,
             starved_at: None,
         }
+    }
+
+    /// The same, and only what passes is delivered.
+    #[must_use]
+    pub fn behind(self, sieve: Option<Box<Sieve>>) -> Self {
+        Guest { sieve, ..self }
     }
 
     /// Where its rings stand: transmitq and receiveq.
@@ -154,6 +165,28 @@ impl Guest {
         ring.queue.untake(&chains.all()[count..]);
         chains.truncate(count);
         Ok(Received::of(burst))
+    }
+
+    #[inline]
+    fn send_all(&mut self, burst: &Burst, turn: &mut Turn) -> usize {
+        let accepts = &self.manners.accepts;
+        if burst.frames().iter().all(|frame| accepts.takes(&frame.offload)) {
+            self.deliver(burst, &mut turn.offered)
+        } else {
+            self.deliver_lowered(burst, turn)
+        }
+    }
+
+    /// As `send_all`, of the frames that the guest wants; the others are done with as far as those are.
+    #[cold]
+    fn send_sifted(&mut self, burst: &Burst, turn: &mut Turn) -> usize {
+        let (Some(sieve), Some(mut sifted)) = (&self.sieve, turn.sifted.take()) else { return 0 };
+        sifted.sift(burst, sieve);
+        let sent = if sifted.burst.is_empty() { 0 } else { self.send_all(&sifted.burst, turn) };
+        let outcome = sifted.outcome(sent);
+        turn.sifted = Some(sifted);
+        self.counters.drop_frames(DropReason::Filtered, outcome.filtered as u64);
+        outcome.done
     }
 
     /// The receiveq, if there is one to be served.
@@ -354,12 +387,8 @@ impl Queue for Guest {
 
     #[inline]
     fn send(&mut self, burst: &Burst, turn: &mut Turn) -> usize {
-        let accepts = &self.manners.accepts;
-        let taken = if burst.frames().iter().all(|frame| accepts.takes(&frame.offload)) {
-            self.deliver(burst, &mut turn.offered)
-        } else {
-            self.deliver_lowered(burst, turn)
-        };
+        let taken =
+            if self.sieve.is_none() { self.send_all(burst, turn) } else { self.send_sifted(burst, turn) };
         if self.fault.is_some() {
             self.report(&turn.reporter);
         }
