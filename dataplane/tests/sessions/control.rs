@@ -99,10 +99,10 @@ impl Scene {
 
     fn filter(&self) -> RxFilter {
         let number = self.stage.sessions[1].serve.session;
-        match self.stage.plane.ask(Message::AskFilter(number)) {
-            Message::Filter(session, filter) if session == number => filter,
-            other => panic!("{other:?}"),
-        }
+        let answer = self.stage.plane.ask(Message::AskFilter(number));
+        let Message::Filter(session, filter) = answer else { panic!("{answer:?}") };
+        assert_eq!(session, number);
+        filter
     }
 
     fn has_told(&self) -> bool {

@@ -30,7 +30,7 @@ fn table(unicast: u32, multicast: u32) -> Vec<u8> {
     let mut command = vec![1, 0];
     for (first, count) in [(2u8, unicast), (3, multicast)] {
         command.extend(count.to_le_bytes());
-        (0..count).for_each(|last| command.extend([first, 0, 0, 0, 0, last as u8]));
+        (0..count).for_each(|last| command.extend([first, 0, 0, 0, 0, last.to_le_bytes()[0]]));
     }
     command
 }
