@@ -41,7 +41,7 @@ framewire-perf: figures of Framewire, beside QEMU's on the same work
       --seconds S          (2)
       --cpu N              run there, in a session of its own
       --watch PID,...      processes of the device
-      ENDPOINT is udp:IP:PORT:PEERIP:PEERPORT, udpgso:... (many frames a call), unixd:PATH:PEERPATH, stream:PATH, vde:FOLDER (a plug in a switch),
+      ENDPOINT is udp:IP:PORT:PEERIP:PEERPORT, udpgso:... (many frames a call), unixd:PATH:PEERPATH, stream:PATH, vde:FOLDER (a plug in a switch), vhost:SOCKET (a guest), vhostpacked:SOCKET,
       tcp:IP:PORT, packet:INTERFACE, packetgso:INTERFACE (UDP frames, many a call), or, to receive only, ifrx:INTERFACE (its counter)
 ";
 

@@ -10,6 +10,7 @@ pub mod device;
 pub mod endpoint;
 pub mod error;
 pub mod frame;
+pub mod guest;
 pub mod host;
 pub mod load;
 mod mmsg;

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::case::{Better, Case, Figure, Floor, Unit, median};
-use super::rate::rounded;
+use super::case::{Better, Case, Figure, Floor, Unit};
+use super::seen_figure;
 use crate::device::others::{Errand, redirect, testpmd};
 use crate::device::wiring::{Kind, Manner};
 use crate::device::{Bench, Device, Product};
@@ -99,7 +99,7 @@ impl AfXdp {
         };
         let status = device.qmp().execute("x-query-status", &json!({}))?;
         device.check()?;
-        Ok(figure_of(&seen).note("ports", status["ports"].clone()))
+        Ok(seen_figure(&seen).note("ports", status["ports"].clone()))
     }
 }
 
@@ -141,13 +141,13 @@ impl Case for AfXdp {
                 let mut running = testpmd(bench, &folder, self.errand(), interfaces)?;
                 let seen = self.watch(&left, &right, &[running.process()], duration)?;
                 running.check()?;
-                Ok(figure_of(&seen))
+                Ok(seen_figure(&seen))
             }
             Product::Kernel | Product::VdeSwitch | Product::Qemu => {
                 let program: Box<dyn Any> = Box::new(redirect(left.near(), right.near())?);
                 let seen = self.watch(&left, &right, &[], duration);
                 drop(program);
-                Ok(figure_of(&seen?))
+                Ok(seen_figure(&seen?))
             }
         }
     }
@@ -169,20 +169,4 @@ fn fed_by_udp(folder: &Path, watch: impl FnOnce() -> Result<Seen>, duration: Dur
         let _ = feeder.join();
         seen
     })
-}
-
-/// Who held it back is not told: the generator offers more than any device forwards, and testpmd never stops looking. So
-/// a floor that is missed is missed.
-fn figure_of(seen: &Seen) -> Figure {
-    let clean = seen.windows.iter().filter(|window| window.is_clean()).count();
-    let used = seen.windows.iter().filter(|window| clean == 0 || window.is_clean());
-    let mut rates: Vec<f64> = used.map(|window| window.rate / 1e6).collect();
-    rates.sort_by(f64::total_cmp);
-    let best = rates.last().copied().unwrap_or_default();
-    Figure::new(best, median(&rates))
-        .note("clean_windows", clean)
-        .note("windows", seen.windows.len())
-        .note("frames", seen.frames)
-        .note("device_cpu", rounded(seen.device_cpu.as_secs_f64() / seen.elapsed.as_secs_f64()))
-        .fault_if(seen.frames == 0, "no frame arrived")
 }

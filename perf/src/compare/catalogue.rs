@@ -7,6 +7,7 @@ use super::idle::Idle;
 use super::kill::Kill;
 use super::multiqueue::Multiqueue;
 use super::netdev_add::NetdevAdd;
+use super::nic::Nic;
 use super::rate::Rate;
 use super::reconfigure::Reconfigure;
 use super::round_trip::{RoundTrip, WakeUp};
@@ -42,7 +43,8 @@ const DEFAULT: &[&str] = &[
 ];
 
 /// The cases that `words` select, in their order: `KIND`, `KIND:SIZE`, `KIND:SIZE:gso`, `KIND:rtt`, `KIND:wake`,
-/// `KIND:add`, `KIND:commands`, `KIND:reconfigure`, `KIND:kill`, `tap:tcp`, `tap:tcp:work`, `tap:tcp:free`, `multiqueue`, `idle`, `af-xdp[:receive|:transmit|:forward|:redirect]`, `vde[:64|:1500|:64:rtt]`. A kind alone stands for its rates at 64 and
+/// `KIND:add`, `KIND:commands`, `KIND:reconfigure`, `KIND:kill`, `tap:tcp`, `tap:tcp:work`, `tap:tcp:free`, `multiqueue`, `idle`, `af-xdp[:receive|:transmit|:forward|:redirect]`, `vde[:64|:1500|:64:rtt]`,
+/// `nic[:64|:64:packed|:1518|:1518:packed|:64:rtt]`. A kind alone stands for its rates at 64 and
 /// 1500 bytes and its round trip.
 ///
 /// # Errors
@@ -70,6 +72,7 @@ fn selected(word: &str) -> Result<Vec<Box<dyn Case>>> {
     }
     match word.split(':').next() {
         Some("af-xdp") => return named(word, AfXdp::ALL).ok_or_else(unknown),
+        Some("nic") => return named(word, Nic::ALL).ok_or_else(unknown),
         Some("vde") => return named(word, Vde::ALL).ok_or_else(unknown),
         _ => {}
     }
@@ -134,6 +137,7 @@ mod test {
         assert_eq!(names(&["dgram-inet"]).len(), 5);
         assert_eq!(names(&["l2tpv3"])[2], "l2tpv3:64:gso");
         assert_eq!(names(&["af-xdp"]).len(), 4);
+        assert_eq!(names(&["nic:64:packed"]), ["nic:64:packed"]);
         assert_eq!(names(&["vde"]), ["vde:64", "vde:1500", "vde:64:rtt"]);
         assert_eq!(names(&["af-xdp:forward"]), ["af-xdp:forward"]);
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Bench;
@@ -28,7 +28,6 @@ pub enum Errand {
 /// # Errors
 /// If it is not installed, or ends, or does not begin.
 pub fn testpmd(bench: &Bench, folder: &Path, errand: Errand, interfaces: &[&str]) -> Result<Running> {
-    const PATIENCE: Duration = Duration::from_secs(20);
     let cpu = bench.device_cpus.first().copied().unwrap_or_default();
     let mode = match errand {
         Errand::Forward => "io",
@@ -43,6 +42,12 @@ pub fn testpmd(bench: &Bench, folder: &Path, errand: Errand, interfaces: &[&str]
         " -- --no-lsc-interrupt --total-num-mbufs=16384 --txpkts=64 --auto-start --stats-period=3600",
     );
     words.push_str(&format!(" --forward-mode={mode}"));
+    begun(bench, folder, &words)
+}
+
+/// Starts testpmd and waits until it forwards.
+fn begun(bench: &Bench, folder: &Path, words: &str) -> Result<Running> {
+    const PATIENCE: Duration = Duration::from_secs(20);
     let argv = words.split(' ').map(OsString::from).collect();
     let cpus = bench.device_cpus.clone();
     let mut running = Launch { argv, cpus, network: Network::Shared, log: folder.join("log") }.start()?;
@@ -56,6 +61,33 @@ pub fn testpmd(bench: &Bench, folder: &Path, errand: Errand, interfaces: &[&str]
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(running)
+}
+
+/// Huge pages of two megabytes that testpmd takes with NICs of guests, and some to spare.
+const HUGE_PAGES: u32 = 260;
+
+/// Huge pages that nobody has; 0 if the kernel does not say.
+pub fn huge_pages_free() -> u32 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("HugePages_Free:"));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or_default()
+}
+
+/// Starts testpmd with NICs of guests at these sockets, forwarding from each to the other. It is given huge pages if the
+/// machine has enough of them.
+///
+/// # Errors
+/// If it is not installed, or ends, or does not begin.
+pub fn testpmd_vhost(bench: &Bench, folder: &Path, sockets: &[PathBuf; 2]) -> Result<Running> {
+    let cpu = bench.device_cpus.first().copied().unwrap_or_default();
+    let pages = if huge_pages_free() >= HUGE_PAGES { "--in-memory" } else { "--no-huge --no-shconf" };
+    let mut words = format!("dpdk-testpmd --lcores 0@{cpu},1@{cpu} --no-pci {pages} -m 512");
+    for (number, socket) in sockets.iter().enumerate() {
+        words.push_str(&format!(" --vdev net_vhost{number},iface={},queues=1", socket.display()));
+    }
+    words.push_str(" -- --no-lsc-interrupt --disable-link-check --total-num-mbufs=16384 --rxd=256 --txd=256 --auto-start");
+    words.push_str(" --stats-period=3600 --forward-mode=io");
+    begun(bench, folder, &words)
 }
 
 /// Starts a VDE switch in a folder of its own, and waits until it listens.

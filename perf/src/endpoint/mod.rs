@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Doing as _, Error, Result};
 use crate::frame::{Shape, Side, Template};
+use crate::guest::Place;
+use crate::guest::port::Port;
 use crate::tally::Sink;
 
 pub use vde::Socket;
@@ -70,6 +72,8 @@ pub enum Address {
         /// The device's address and port.
         remote: String,
     },
+    /// A guest at a NIC that is served over vhost-user.
+    Guest(Place),
     /// A port of a VDE switch.
     VdePlug {
         /// The switch's folder.
@@ -107,6 +111,9 @@ impl Address {
             }
             ["unixd", local, remote] => Address::UnixDatagram { local: local.into(), remote: remote.into() },
             ["stream", path] => Address::UnixStream { path: path.into() },
+            [kind @ ("vhost" | "vhostpacked"), socket] => {
+                Address::Guest(Place { socket: socket.into(), packed: kind == "vhostpacked" })
+            }
             ["vde", folder] => Address::VdePlug { folder: folder.into() },
             ["tcp", host, port] => Address::Tcp { remote: format!("{host}:{port}") },
             [kind @ ("packet" | "packetgso"), interface] => {
@@ -137,6 +144,7 @@ impl Address {
             }
             Address::UnixStream { path } => Box::new(stream::open_unix(path, template).doing(doing())?),
             Address::Tcp { remote } => Box::new(stream::open_tcp(remote, template).doing(doing())?),
+            Address::Guest(place) => Box::new(Port::open(place, template)?),
             Address::VdePlug { folder } => Box::new(vde::plug(Path::new(folder), template).doing(doing())?),
             Address::Packet { interface, segmented: false } => {
                 Box::new(packet::open(interface, shape.ethertype(), template).doing(doing())?)
