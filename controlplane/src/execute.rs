@@ -39,6 +39,7 @@ use crate::qmp::names::{self, Meaning};
 use crate::qmp::qapi::{Nothing, QapiType as _};
 use crate::qmp::types::event::{Event, Halt};
 use crate::qmp::types::machine::{NameInfo, RunState, ShutdownCause, StatusInfo, SysEmuTarget, TargetInfo};
+use crate::qmp::types::pci::PciInfo;
 use crate::qmp::{MonitorId, Monitors, Request};
 use crate::reach::Reach;
 
@@ -108,6 +109,7 @@ impl Server {
             Command::QueryName(_) => Ok(NameInfo { name: self.machine.name.clone() }.print()),
             Command::QueryStatus(_) => Ok(self.machine.status().print()),
             Command::QueryTarget(_) => Ok(TargetInfo { arch: target() }.print()),
+            Command::QueryPci(_) => Ok(Vec::<PciInfo>::new().print()),
             Command::Cont(_) => self.set_running(true),
             Command::Stop(_) => self.set_running(false),
             Command::SystemReset(_) => self.reset(),

@@ -13,5 +13,6 @@ mod nova;
 mod proxmox;
 mod qemu_qmp;
 mod qmp_shell;
+mod rigs;
 mod schema;
 mod wire;

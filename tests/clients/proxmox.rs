@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use framewire_tests::framewire::Framewire;
 use framewire_tests::need;
+use framewire_tests::wait::wait_until;
 use serde_json::{Value, json};
 
 use crate::wire::{Wire, done};
@@ -64,6 +65,33 @@ fn a_port_is_plugged_relinked_and_unplugged() {
     assert_eq!(batch(&framewire, &[("netdev_del", json!({ "id": "net0" }))]), [json!({})]);
     let noted = fs::read_to_string(notes).expect("both scripts ran");
     assert_eq!(noted, "pve-bridge-hotplug tap100i0\npve-bridgedown tap100i0\n");
+}
+
+/// A whole NIC: the device goes through the monitor for people, whose silence is success.
+#[test]
+fn a_nic_is_hotplugged_and_unplugged() {
+    need!(root);
+    let framewire = Framewire::new();
+    let plug = json!({ "command-line": "device_add virtio-net-pci,mac=BC:24:11:AA:BB:01,netdev=net0,bus=pci.0,addr=0x12,id=net0,rx_queue_size=1024,tx_queue_size=256,host_mtu=1400" });
+    let plugged = batch(
+        &framewire,
+        &[
+            ("netdev_add", json!({ "type": "user", "id": "net0", "hostname": "vm100", "restrict": true })),
+            ("human-monitor-command", plug.clone()),
+            ("set_link", json!({ "name": "net0", "up": false })),
+        ],
+    );
+    assert_eq!(plugged, [json!({}), json!(""), json!({})]);
+    assert_eq!(batch(&framewire, &[("set_link", json!({ "name": "net0", "up": true }))]), [json!({})]);
+    let twice = batch(&framewire, &[("human-monitor-command", plug)]);
+    assert_eq!(twice, [json!("Error: Duplicate device ID 'net0'\r\n")]);
+    assert_eq!(batch(&framewire, &[("device_del", json!({ "id": "net0" }))]), [json!({})]);
+    // It asks for the list of devices until the device is not on it any more; here are names only.
+    wait_until("the device to be gone", || {
+        let filters = batch(&framewire, &[("query-rx-filter", json!({}))]);
+        filters == [json!([])]
+    });
+    assert_eq!(batch(&framewire, &[("netdev_del", json!({ "id": "net0" }))]), [json!({})]);
 }
 
 /// The listener of its daemon for events: long-lived, its commands have no id.

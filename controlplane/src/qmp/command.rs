@@ -16,6 +16,7 @@ use super::types::device::{DeviceAdd, DeviceDel, ObjectAdd, ObjectDel};
 use super::types::event::Event;
 use super::types::machine::{NameInfo, StatusInfo, TargetInfo};
 use super::types::net::{AnnounceSelf, NetdevDel, QueryRxFilter, RxFilterInfo, SetLink};
+use super::types::pci::PciInfo;
 use super::types::session::{CommandInfo, HumanMonitorCommand, QmpCapabilities, VersionInfo};
 use super::types::status::{QueryStatus, Report};
 use super::types::usernet::{UsernetInfo, XHostfwd, XQueryUsernet};
@@ -95,6 +96,8 @@ commands! {
     QueryStatus(Nothing) = "query-status" -> StatusInfo;
     /// The machine's processor.
     QueryTarget(Nothing) = "query-target" -> TargetInfo;
+    /// What is on PCI.
+    QueryPci(Nothing) = "query-pci" -> Vec<PciInfo>;
     /// Lets the machine run.
     Cont(Nothing) = "cont" -> Nothing;
     /// Stops the machine.

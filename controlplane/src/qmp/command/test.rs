@@ -57,10 +57,22 @@ struct Comparison {
     ours: Entries,
     recorded: Entries,
     additions: Vec<String>,
+    /// Types that are being compared: one may contain itself.
+    begun: Vec<(String, String)>,
 }
 
 impl Comparison {
     fn types(&mut self, place: &str, ours: &Value, recorded: &Value) {
+        let pair = (ours.to_string(), recorded.to_string());
+        if self.begun.contains(&pair) {
+            return;
+        }
+        self.begun.push(pair);
+        self.contents(place, ours, recorded);
+        self.begun.pop();
+    }
+
+    fn contents(&mut self, place: &str, ours: &Value, recorded: &Value) {
         let ours = self.ours.get(ours).clone();
         let recorded = self.recorded.get(recorded).clone();
         assert_eq!(ours["meta-type"], recorded["meta-type"], "{place}");
@@ -152,8 +164,9 @@ fn the_schema_is_qemus_but_for_listed_additions() {
         .values()
         .filter(|entry| ["command", "event"].contains(&entry["meta-type"].as_str().unwrap()));
     let entries: Vec<Value> = entries.cloned().collect();
-    assert_eq!(entries.len(), 39);
-    let mut comparison = Comparison { ours: Entries::ours(), recorded, additions: Vec::new() };
+    assert_eq!(entries.len(), 40);
+    let mut comparison =
+        Comparison { ours: Entries::ours(), recorded, additions: Vec::new(), begun: Vec::new() };
     for entry in entries {
         let name = entry["name"].as_str().unwrap();
         let ours = comparison.ours.get(&entry["name"]).clone();

@@ -8,6 +8,7 @@ pub mod device;
 pub mod event;
 pub mod machine;
 pub mod net;
+pub mod pci;
 pub mod session;
 pub mod socket_address;
 pub mod status;
