@@ -99,10 +99,12 @@ fn stream_frames_cross_whole_however_they_are_cut() {
 
 #[test]
 fn words_that_name_no_endpoint_are_refused() {
-    for word in ["", "udp", "udp:127.0.0.1:1", "stream", "packet:a:b", "vhost:x"] {
+    for word in ["", "udp", "udp:127.0.0.1:1", "stream", "packet:a:b", "vhosts:x"] {
         assert!(matches!(Address::parse(word), Err(Error::Usage(_))), "{word}");
     }
     assert_eq!(Address::parse("ifrx:lo").unwrap(), Address::InterfaceCounter { interface: "lo".into() });
+    let place = Place { socket: "x".into(), packed: true };
+    assert_eq!(Address::parse("vhostpacked:x").unwrap(), Address::Guest(place));
 }
 
 #[test]
