@@ -23,6 +23,10 @@ use crate::stream_memory::Bytes;
 /// behind the 256 bytes that the kernel keeps free before a received frame.
 pub const CHUNK_BYTES: usize = 2048;
 
+/// What is kept free before a frame to be sent, where the kernel looks for requests there: a line of cache, of which it
+/// knows the first 16 or 24 bytes.
+pub const REQUEST_BYTES: usize = 64;
+
 /// Chunks that are filled by the kernel: as many as a queue of a good network card has. They come first.
 pub const RECEIVE_CHUNKS: u32 = 2048;
 

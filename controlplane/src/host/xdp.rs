@@ -7,7 +7,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use framewire_shared::region::Mapping;
-use framewire_shared::xsk_memory::{CHUNK_BYTES, RECEIVE_CHUNKS, SEND_CHUNKS, UMEM_BYTES, XskMemory};
+use framewire_shared::xsk_memory::{
+    CHUNK_BYTES, RECEIVE_CHUNKS, REQUEST_BYTES, SEND_CHUNKS, UMEM_BYTES, XskMemory,
+};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
@@ -58,12 +60,13 @@ fn asker() -> Result<OwnedFd, Errno> {
     rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
 }
 
-/// Gives the socket its memory and rings. Returns the memory.
+/// Gives the socket its memory and rings. Returns the memory. With `requests`, the kernel looks before each frame to be
+/// sent for what the interface shall do to it.
 ///
 /// # Errors
 /// As the kernel says: `ENOBUFS` if so much memory may not be locked, `EINVAL` or `EBUSY` if somebody else has
-/// equipped the socket already.
-pub fn equip(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
+/// equipped the socket already; `EINVAL` too if a kernel before 6.11 knows no such requests.
+pub fn equip(socket: &OwnedFd, requests: bool) -> Result<OwnedFd, Errno> {
     let memory = Mapping::<XskMemory>::create().map_err(|_error| Errno::NOMEM)?;
     let mapping = Mapping::<XskMemory>::writable(&memory).map_err(|_error| Errno::NOMEM)?;
     let registration = libc::xdp_umem_reg {
@@ -71,8 +74,8 @@ pub fn equip(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
         len: UMEM_BYTES as u64,
         chunk_size: u32::try_from(CHUNK_BYTES).expect("small"),
         headroom: 0,
-        flags: 0,
-        tx_metadata_len: 0,
+        flags: if requests { libc::XDP_UMEM_TX_METADATA_LEN } else { 0 },
+        tx_metadata_len: if requests { u32::try_from(REQUEST_BYTES).expect("small") } else { 0 },
     };
     set(socket, libc::SOL_XDP, libc::XDP_UMEM_REG, &registration)?;
     set(socket, libc::SOL_XDP, libc::XDP_UMEM_FILL_RING, &RECEIVE_CHUNKS)?;

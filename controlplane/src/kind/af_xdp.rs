@@ -3,10 +3,15 @@
 //! The XDP program that steers frames into our sockets is loaded by us, or (`inhibit`) by somebody else, who then
 //! gives us either the sockets or the map to put ours into. Texts are those of QEMU 10.1.
 //!
-//! One option is ours. `x-station` (given once for each address) shares the interface with the host: only frames
+//! Two options are ours. `x-station` (given once for each address) shares the interface with the host: only frames
 //! that are addressed to one of these stations come to us, the rest stays the host's; broadcast and multicast too, since
 //! a program cannot give one frame to two. An option and not an object
 //! (`object-add` knows filters): it decides which program is loaded, so it cannot change without another.
+//!
+//! `x-tx-checksum` leaves checksums that a guest has not completed to the interface (kernel 6.11 and newer). It must be
+//! asked for: where the kernel copies frames any interface does that, as it does for the host, but a card that takes them
+//! from our memory and knows no such requests would send them unfinished, and a veth hands them on as they are, to
+//! a peer that is a kernel or not.
 
 pub mod prepare;
 
@@ -52,6 +57,8 @@ object! {
         map_start_index as "map-start-index": Option<i32>,
         /// Addresses of our stations, where the interface is shared with the host.
         x_station as "x-station": Option<Vec<Text>>,
+        /// Whether the interface completes checksums of what is sent, as it does for the host.
+        x_tx_checksum as "x-tx-checksum": Option<bool>,
     }
 }
 
@@ -72,6 +79,8 @@ pub struct Checked {
     pub steering: Steering,
     /// Whose frames are ours; all of them if empty.
     pub stations: Vec<Mac>,
+    /// Whether the interface completes checksums of what is sent.
+    pub tx_checksum: bool,
 }
 
 /// Who steers frames to our sockets.
@@ -108,6 +117,7 @@ impl Kind for Options {
             steering: self.steering(queues)?,
             start_queue: StartQueue::try_from(start_queue).map_err(no_queue)?.0,
             stations: self.stations()?,
+            tx_checksum: self.x_tx_checksum == Some(true),
         })
     }
 }

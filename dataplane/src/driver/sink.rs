@@ -12,7 +12,7 @@
 use framewire_shared::counters::{DropReason, QueueCounters};
 use framewire_shared::limits::BURST_FRAMES_MAX;
 
-use crate::frame::{Burst, Cursor, HEADROOM_BYTES, Progress, Strip, lower};
+use crate::frame::{Burst, Cursor, HEADROOM_BYTES, Offload, Progress, Strip, lower, lower_large};
 use crate::turn::{STRIP_BYTES, Turn};
 
 /// A backlog is laid out like the strip that its frames come from, so a whole strip of them fits; only
@@ -24,6 +24,11 @@ const BACKLOG_BYTES: usize = STRIP_BYTES + BURST_FRAMES_MAX * 2 * HEADROOM_BYTES
 pub(super) trait Outlet {
     /// Whether a frame's [`crate::frame::Offload`] travels with it.
     fn carries_offloads(&self) -> bool;
+
+    /// Whether of that at least the checksums do.
+    fn completes_checksums(&self) -> bool {
+        self.carries_offloads()
+    }
 
     /// Sends frames from the one at `from` on, and counts them, until there is no room. Returns the first
     /// that has to wait, or how many there are. What can never go is dropped and counted.
@@ -98,11 +103,15 @@ fn deliver<O: Outlet>(
     turn: &mut Turn,
 ) -> Progress {
     let frames = &burst.frames()[from.frames..];
-    if outlet.carries_offloads() || !frames.iter().any(|frame| frame.offload.is_pending()) {
+    let completes_checksums = outlet.completes_checksums();
+    let is_lacking =
+        |offload: &Offload| if completes_checksums { offload.is_large() } else { offload.is_pending() };
+    if outlet.carries_offloads() || !frames.iter().any(|frame| is_lacking(&frame.offload)) {
         return Progress { frames: outlet.put(burst, from.frames, turn.now_ns), cuts: 0 };
     }
     let mut progress = from;
     while progress.frames < burst.len() {
+        let lower = if completes_checksums { lower_large } else { lower };
         let batch = lower(burst, progress, &mut turn.lowered, &mut turn.scratch);
         let sent = outlet.put(&turn.lowered, 0, turn.now_ns);
         let (passed, bad) = batch.passed(sent);

@@ -69,6 +69,22 @@ enum Lowered {
 /// Fills `lowered`, over what it held, with what `burst` is made of from `from` on. Headers are made in
 /// `scratch`, over what that held.
 pub fn lower(burst: &Burst, from: Progress, lowered: &mut Burst, scratch: &mut Strip) -> Batch {
+    lower_unless(|_offload| false, burst, from, lowered, scratch)
+}
+
+/// The same for a sink that completes checksums of frames that are not to be cut.
+pub fn lower_large(burst: &Burst, from: Progress, lowered: &mut Burst, scratch: &mut Strip) -> Batch {
+    lower_unless(|offload| offload.gso_type == GSO_NONE, burst, from, lowered, scratch)
+}
+
+/// `is_carried` says which frames stay as they are.
+fn lower_unless(
+    is_carried: impl Fn(&Offload) -> bool,
+    burst: &Burst,
+    from: Progress,
+    lowered: &mut Burst,
+    scratch: &mut Strip,
+) -> Batch {
     lowered.clear();
     scratch.clear();
     let end = Mark { progress: from, bad: 0 };
@@ -76,9 +92,10 @@ pub fn lower(burst: &Burst, from: Progress, lowered: &mut Burst, scratch: &mut S
     while let Some(frame) = burst.frames().get(batch.end.progress.frames) {
         let segments = burst.segments(frame);
         let outcome = match frame.offload {
+            offload if is_carried(&offload) => pass_on(frame, segments, offload, lowered),
             offload if offload.gso_type != GSO_NONE => cut(frame, segments, &mut batch, lowered, scratch),
             offload if offload.needs_checksum() => complete(frame, segments, lowered, scratch),
-            _nothing_to_do => pass_on(frame, segments, lowered),
+            _nothing_to_do => pass_on(frame, segments, Offload::default(), lowered),
         };
         match outcome {
             Lowered::Whole => {
@@ -100,11 +117,11 @@ pub fn lower(burst: &Burst, from: Progress, lowered: &mut Burst, scratch: &mut S
     batch
 }
 
-fn pass_on(frame: &Frame, segments: &[Segment], lowered: &mut Burst) -> Lowered {
+fn pass_on(frame: &Frame, segments: &[Segment], offload: Offload, lowered: &mut Burst) -> Lowered {
     if !lowered.has_room(segments.len()) {
         return Lowered::Partly;
     }
-    lowered.push(segments, Offload::default(), frame.headroom());
+    lowered.push(segments, offload, frame.headroom());
     Lowered::Whole
 }
 

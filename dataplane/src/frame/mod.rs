@@ -18,7 +18,7 @@ mod strip;
 pub use burst::{Burst, Frame, SEGMENTS_MAX};
 pub use copy::{copy, copy_behind, gather};
 pub use cursor::Cursor;
-pub use lowering::{Batch, Progress, lower};
+pub use lowering::{Batch, Progress, lower, lower_large};
 pub use offload::Offload;
 pub use segment::{Segment, SegmentList};
 pub use strip::{HEADROOM_BYTES, Landing, Strip};

@@ -102,6 +102,13 @@ impl Offload {
         self.needs_checksum() || self.gso_type != GSO_NONE
     }
 
+    /// Whether it is to be cut.
+    #[inline]
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.gso_type != GSO_NONE
+    }
+
     /// Whether its checksum is to be completed.
     #[inline]
     #[must_use]

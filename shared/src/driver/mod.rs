@@ -122,7 +122,7 @@ mod tests {
             DriverOptions::L2tpv3(L2tpv3Options::new(dgram, Carrier::Udp, 1, 2)),
             DriverOptions::Stream,
             DriverOptions::Guest,
-            DriverOptions::Xdp(XdpOptions { several_chunks: 1, busy_poll: 0 }),
+            DriverOptions::Xdp(XdpOptions { several_chunks: 1, busy_poll: 0, completes_checksums: 1 }),
             DriverOptions::User(UserOptions::empty()),
         ] {
             assert_eq!(DriverOptions::from_bytes(&options.to_bytes()), Ok(options));

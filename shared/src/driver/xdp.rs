@@ -10,4 +10,6 @@ pub struct XdpOptions {
     pub several_chunks: u32,
     /// 1 if the interface is polled by whoever asks the socket for frames, not by interrupts.
     pub busy_poll: u32,
+    /// 1 if the interface completes checksums: the kernel then looks for a request before each frame.
+    pub completes_checksums: u32,
 }

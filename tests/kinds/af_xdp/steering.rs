@@ -12,7 +12,7 @@ use framewire_tests::traffic::pings;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde_json::json;
 
-use super::{LEFT, RIGHT, Veth};
+use super::{LEFT, RIGHT, Veth, info};
 
 pub(super) const STATION: [u8; 6] = [0x52, 0x54, 0, 1, 2, 3];
 pub(super) const FAR: [u8; 6] = [0x52, 0x54, 0, 9, 9, 9];
@@ -173,6 +173,32 @@ fn tap_and_interface_exchange_what_they_carry() {
     // From a tap frames come large and without checksums: all of that is done on the way out.
     framewire_tests::traffic::transfer(&near, far, RIGHT, 10_000_000);
     framewire_tests::traffic::transfer(far, &near, LEFT, 10_000_000);
+    drop(near);
+    bench.delete("t");
+    bench.delete("x");
+    bench.framewire.home().ip("link del dev l");
+    bench.finish();
+}
+
+#[test]
+fn checksums_are_left_to_the_interface_where_that_was_asked_for() {
+    need!(root, tun, "ethtool", "socat");
+    let mut bench = Bench::new();
+    let veth = Veth::new(&bench, "l", 1, 1500);
+    bench.add("af-xdp", "x", json!({ "ifname": "l", "x-tx-checksum": true }));
+    // On a kernel that knows no such requests they are made by us, and it says so.
+    assert!(info(&bench, "x").contains(",x-tx-checksum="), "{}", info(&bench, "x"));
+    drop(bench.tap("t", json!({})));
+    bench.join("x", "t");
+    let near = framewire_tests::namespace::Namespace::new();
+    bench.framewire.home().give("t", &near, &format!("{LEFT}/24"));
+    let far = veth.address(RIGHT);
+    // An interface that says it makes them, and one for which the kernel has to: the far end checks what comes.
+    for tx in ["on", "off"] {
+        bench.framewire.home().call(&format!("ethtool -K l tx {tx}"));
+        framewire_tests::traffic::transfer(&near, far, RIGHT, 3_000_000);
+        framewire_tests::traffic::transfer(far, &near, LEFT, 1_000_000);
+    }
     drop(near);
     bench.delete("t");
     bench.delete("x");

@@ -171,6 +171,8 @@ struct Queue {
     memory: OwnedFd,
     bound: Bound,
     busy_poll: bool,
+    /// The interface completes checksums; or why it does not, though it was asked for.
+    tx_checksum: Result<bool, Errno>,
 }
 
 impl Queue {
@@ -178,6 +180,7 @@ impl Queue {
         let options = XdpOptions {
             several_chunks: u32::from(self.bound.several_chunks),
             busy_poll: u32::from(self.busy_poll),
+            completes_checksums: u32::from(self.tx_checksum == Ok(true)),
         };
         PreparedQueue { options: DriverOptions::Xdp(options), descriptors: vec![self.socket, self.memory] }
     }
@@ -189,12 +192,21 @@ fn queue(
     place: xdp::Place<'_>,
     may_share: bool,
 ) -> Result<Queue, QmpError> {
-    let memory =
-        xdp::equip(&socket).map_err(|errno| failed("failed to create umem", checked, place.queue, errno))?;
+    let (memory, tx_checksum) = equip(checked, &socket)
+        .map_err(|errno| failed("failed to create umem", checked, place.queue, errno))?;
     let busy_poll = interrupts_are_deferred(place.interface) && xdp::prefer_busy_poll(&socket).is_ok();
     let bound = xdp::bind(&socket, place, may_share)
         .map_err(|errno| failed("failed to create AF_XDP socket", checked, place.queue, errno))?;
-    Ok(Queue { socket, memory, bound, busy_poll })
+    Ok(Queue { socket, memory, bound, busy_poll, tx_checksum })
+}
+
+/// With requests for the interface, if that was asked for and the kernel knows them.
+fn equip(checked: &Checked, socket: &OwnedFd) -> Result<(OwnedFd, Result<bool, Errno>), Errno> {
+    let why_not = match xdp::equip(socket, checked.tx_checksum) {
+        Err(Errno::INVAL) if checked.tx_checksum => Errno::INVAL,
+        equipped => return equipped.map(|memory| (memory, Ok(checked.tx_checksum))),
+    };
+    xdp::equip(socket, false).map(|memory| (memory, Err(why_not)))
 }
 
 /// Busy polling pays only where the operator has told the interface to wait with its interrupts; elsewhere they come
@@ -217,6 +229,13 @@ fn tell_how(description: &mut String, checked: &Checked, queue: &Queue) {
         description.push_str(",jumbo=off");
     }
     let _ = write!(description, ",busy-poll={}", on(queue.busy_poll));
+    match queue.tx_checksum {
+        Ok(true) => description.push_str(",x-tx-checksum=on"),
+        Ok(false) => {}
+        Err(errno) => {
+            let _ = write!(description, ",x-tx-checksum=off (the kernel: {})", words(errno));
+        }
+    }
 }
 
 fn failed(what: &str, checked: &Checked, number: u32, errno: Errno) -> QmpError {

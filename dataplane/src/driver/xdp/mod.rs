@@ -55,6 +55,7 @@ impl Xdp {
             completion,
             chunks,
             several_chunks: options.several_chunks != 0,
+            completes_checksums: options.completes_checksums != 0,
             always_push: is_busy_polled,
         };
         let sink = Sink::new(XdpOutlet::new(parts, counters), counters)?;

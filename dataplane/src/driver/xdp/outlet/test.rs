@@ -46,12 +46,17 @@ impl Bench {
     }
 
     fn outlet(&self) -> XdpOutlet {
+        self.outlet_that(false)
+    }
+
+    fn outlet_that(&self, completes_checksums: bool) -> XdpOutlet {
         let parts = Parts {
             socket: Socket::new(Arc::clone(&self.called)),
             send: self.send.ends().0,
             completion: self.completion.ends().1,
             chunks: self.chunks.clone(),
             several_chunks: true,
+            completes_checksums,
             always_push: false,
         };
         XdpOutlet::new(parts, self.counters)
@@ -217,5 +222,45 @@ fn full_ring_takes_no_more_frames_than_there_are_chunks() {
     bench.take(3);
     bench.complete(3);
     assert_eq!(put(&mut outlet, &mut [7; 5000], 64), 1);
+    bench.check(&outlet);
+}
+
+#[test]
+fn checksum_is_asked_for_before_the_frame_in_its_first_chunk_only() {
+    let bench = Bench::new();
+    let mut outlet = bench.outlet_that(true);
+    let mut bytes: Vec<u8> = (0..4000).map(|at| u8::try_from(at % 251).unwrap()).collect();
+    let udp = Offload { flags: 1, csum_start: 34, csum_offset: 6, ..Offload::default() };
+    let mut burst = Burst::default();
+    burst.limit(3);
+    let segment = Segment::of_test(&mut bytes);
+    burst.push(&[segment], udp, HEADROOM_BYTES);
+    burst.push(&[segment.part(0, 60)], Offload::default(), HEADROOM_BYTES);
+    // Beyond the first chunk no interface looks.
+    burst.push(&[segment], Offload { csum_start: 1980, ..udp }, HEADROOM_BYTES);
+    assert_eq!(outlet.put(&burst, 0, 0), 3);
+    let mut ring = bench.send.ends().1;
+    assert_eq!(ring.available(9), 4);
+    let capacity = CHUNK_BYTES - REQUEST_BYTES;
+    let (contd, asked) = (libc::XDP_PKT_CONTD, libc::XDP_TX_METADATA);
+    let expected = [(capacity, contd | asked), (capacity, contd), (4000 - 2 * capacity, 0), (60, 0)];
+    let mut sent = Vec::new();
+    for (nth, (len, options)) in (0..).zip(expected) {
+        let entry = ring.get(nth);
+        assert_eq!((entry.len as usize, entry.options), (len, options), "entry {nth}");
+        assert_eq!(entry.addr % CHUNK_BYTES as u64, REQUEST_BYTES as u64);
+        let mut part = vec![0; len];
+        bench.chunks.segment(entry.addr, len).unwrap().read(0, &mut part);
+        sent.extend(part);
+    }
+    assert_eq!((&sent[..4000], &sent[4000..]), (&bytes[..], &bytes[..60]));
+    let mut request = [0; 12];
+    bench.chunks.segment(ring.get(0).addr - REQUEST_BYTES as u64, 12).unwrap().read(0, &mut request);
+    assert_eq!(request[..8], 2_u64.to_ne_bytes());
+    assert_eq!(
+        (request[8..10].to_vec(), request[10..].to_vec()),
+        (34_u16.to_ne_bytes().to_vec(), 6_u16.to_ne_bytes().to_vec())
+    );
+    assert_eq!(bench.counters.dropped[DropReason::BadHeader as usize].get(), 1);
     bench.check(&outlet);
 }
