@@ -84,24 +84,21 @@ fn check_common(common: &ChardevCommon) -> Result<(), String> {
 }
 
 fn check_socket(socket: &ChardevSocket) -> Result<Socket, String> {
+    // There are none, since no object of that kind can be made.
+    if let Some(credentials) = &socket.tls_creds {
+        return Err(format!("No TLS credentials with id '{credentials}'"));
+    }
     let address = SocketAddress::from(socket.addr.clone());
     let reconnects = socket.reconnect.is_some() || socket.reconnect_ms.is_some();
     if matches!(address, SocketAddress::Fd(_)) && reconnects {
         return Err("'reconnect' option is incompatible with 'fd' address type".to_owned());
     }
-    check_tls(socket)?;
+    if socket.tls_authz.is_some() {
+        return Err("'tls_authz' option requires 'tls_creds' option".to_owned());
+    }
     let role = if socket.server.unwrap_or(true) { server(socket) } else { client(socket) }?;
     check_supported(socket)?;
     Ok(Socket { address, role, nodelay: socket.nodelay == Some(true) })
-}
-
-/// There are no credentials, since no object of that kind can be made.
-fn check_tls(socket: &ChardevSocket) -> Result<(), String> {
-    match (&socket.tls_creds, &socket.tls_authz) {
-        (Some(credentials), _) => Err(format!("No TLS credentials with id '{credentials}'")),
-        (None, Some(_authz)) => Err("'tls_authz' option requires 'tls_creds' option".to_owned()),
-        (None, None) => Ok(()),
-    }
 }
 
 fn server(socket: &ChardevSocket) -> Result<Role, String> {

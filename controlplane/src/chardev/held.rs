@@ -80,17 +80,28 @@ pub enum Opening {
 /// The name that is to be looked up before this device is opened, if there is one.
 #[must_use]
 pub fn question(checked: &Checked) -> Option<Question> {
-    let Checked::Socket(Socket { address, role, .. }) = checked else { return None };
+    let Checked::Socket(Socket { address, role, .. }) = heeded(checked.clone()) else { return None };
     let is_server = match role {
         Role::Server { .. } => true,
         Role::Client { reconnect_ms: None } => false,
         // It looks names up by itself: that one is unknown is no reason not to have it.
         Role::Client { reconnect_ms: Some(_) } => return None,
     };
-    match whereabouts(address, is_server) {
+    match whereabouts(&address, is_server) {
         Ok(Whereabouts::Ask(question)) => Some(question),
         Ok(Whereabouts::Known(_)) | Err(_) => None,
     }
+}
+
+/// Without what QEMU overlooks: that a server's address is to be kept alive, and that a client's is a number.
+fn heeded(mut checked: Checked) -> Checked {
+    if let Checked::Socket(Socket { address: SocketAddress::Inet(inet), role, .. }) = &mut checked {
+        match role {
+            Role::Server { .. } => inet.keep_alive = None,
+            Role::Client { .. } => inet.numeric = None,
+        }
+    }
+    checked
 }
 
 /// Opens what a character device has. `given` finds the descriptor of a number or name; `look_up` knows names.
@@ -102,7 +113,7 @@ pub fn open(
     given: impl FnOnce(&str) -> Result<OwnedFd, String>,
     look_up: impl FnOnce(&Question) -> Answer,
 ) -> Result<Opening, String> {
-    let Checked::Socket(Socket { address, role, nodelay }) = checked else {
+    let Checked::Socket(Socket { address, role, nodelay }) = heeded(checked) else {
         return Ok(Opening::Done(Held::Null));
     };
     let held = match (address, role) {
@@ -111,7 +122,7 @@ pub fn open(
             adopt(fd, socket, role)?
         }
         (address, Role::Client { reconnect_ms: Some(ms) }) => {
-            Held::Remote(Box::new(Remote::begin(address, Duration::from_millis(ms), nodelay)?))
+            Held::Remote(Box::new(Remote::begin(address, Duration::from_millis(ms), nodelay)))
         }
         (SocketAddress::Unix(unix), Role::Server { .. }) => listen_unix(&unix)?,
         (SocketAddress::Unix(unix), Role::Client { .. }) => connect_unix(&unix)?,
@@ -147,7 +158,7 @@ impl Held {
             Held::Null => "null".to_owned(),
             Held::Listener(Listener { socket, .. }) => {
                 let state = if is_connected { "" } else { "disconnected:" };
-                format!("{state}{},server=on", local_name(socket))
+                format!("{state}{},server=on", listening_name(socket))
             }
             // The end of a connection that connects has no name.
             Held::Over(_) | Held::Remote(_) if is_connected => "unix:".to_owned(),
@@ -210,7 +221,7 @@ impl Held {
             }
             Role::Client { reconnect_ms: None } => Ok(Held::Over(address)),
             Role::Client { reconnect_ms: Some(ms) } => {
-                let remote = Remote::resting(address, Duration::from_millis(ms), nodelay)?;
+                let remote = Remote::resting(address, Duration::from_millis(ms), nodelay);
                 Ok(Held::Remote(Box::new(remote)))
             }
         }
@@ -286,6 +297,12 @@ fn connected_name(socket: &OwnedFd) -> String {
     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
     let peer = peer.map_or(String::new(), |peer| format!(" <-> {peer}"));
     format!("{}{peer}", local_name(socket))
+}
+
+/// Where a socket listens: other than of a connection, an address of IPv6 has no brackets here.
+fn listening_name(socket: &OwnedFd) -> String {
+    let inet = rustix::net::getsockname(socket).ok().and_then(|any| SocketAddr::try_from(any).ok());
+    inet.map_or_else(|| local_name(socket), |inet| format!("tcp:{}:{}", inet.ip(), inet.port()))
 }
 
 /// Where a socket is.
@@ -477,6 +494,20 @@ mod test {
         ] {
             assert_eq!(opened(text).unwrap_err(), wanted);
         }
+    }
+
+    #[test]
+    fn what_qemu_overlooks_is_overlooked() {
+        let json = |data: &str| {
+            let addr =
+                r#""addr":{"type":"inet","data":{"host":"::1","port":"0","keep-alive":true,"numeric":true}}"#;
+            format!(r#"{{"id":"c","backend":{{"type":"socket","data":{{{addr},{data}}}}}}}"#)
+        };
+        let server = opened(&json(r#""server":true"#)).unwrap().filename(false);
+        assert!(server.starts_with("disconnected:tcp:::1:"), "{server}");
+        assert!(opened("socket,id=c,host=127.0.0.1,port=1,ipv4=off,reconnect=1").is_ok());
+        let other_family = opened("socket,id=c,host=::1,port=1,ipv6=off").unwrap_err();
+        assert!(other_family.starts_with("address resolution failed for ::1:1: "), "{other_family}");
     }
 
     #[test]

@@ -43,30 +43,23 @@ enum State {
 
 impl Remote {
     /// Tries for the first time.
-    ///
-    /// # Errors
-    /// There can be no such place. That nobody is there, or that its name is not known, is no error.
-    pub fn begin(address: SocketAddress, again_after: Duration, sends_at_once: bool) -> Result<Self, String> {
-        let mut remote = Remote::resting(address, again_after, sends_at_once)?;
+    #[must_use]
+    pub fn begin(address: SocketAddress, again_after: Duration, sends_at_once: bool) -> Self {
+        let mut remote = Remote::resting(address, again_after, sends_at_once);
         remote.look();
-        Ok(remote)
+        remote
     }
 
     /// One that has not tried yet.
-    ///
-    /// # Errors
-    /// There can be no such place.
-    pub fn resting(
-        address: SocketAddress,
-        again_after: Duration,
-        sends_at_once: bool,
-    ) -> Result<Self, String> {
-        let endpoints = match whereabouts(&address, false)? {
-            Whereabouts::Known(endpoints) => endpoints,
-            Whereabouts::Ask(_later) => Vec::new(),
+    #[must_use]
+    pub fn resting(address: SocketAddress, again_after: Duration, sends_at_once: bool) -> Self {
+        // That there can be no such place is found again and again, as in QEMU, and told to nobody.
+        let endpoints = match whereabouts(&address, false) {
+            Ok(Whereabouts::Known(endpoints)) => endpoints,
+            Ok(Whereabouts::Ask(_)) | Err(_) => Vec::new(),
         };
         let (state, due) = (State::Waiting, Instant::now());
-        Ok(Remote { address, endpoints, next: 0, again_after, sends_at_once, state, due })
+        Remote { address, endpoints, next: 0, again_after, sends_at_once, state, due }
     }
 
     /// Somebody else has the connection, and makes the next, until this is looked at again.
@@ -195,7 +188,7 @@ mod test {
         let path = std::env::temp_dir().join(format!("framewire-remote-{}", std::process::id()));
         let text = path.to_string_lossy().into_owned();
         let unix = UnixSocketAddress { path: text, is_abstract: None, tight: None };
-        let mut remote = Remote::begin(SocketAddress::Unix(unix), Duration::from_millis(10), true).unwrap();
+        let mut remote = Remote::begin(SocketAddress::Unix(unix), Duration::from_millis(10), true);
         assert!(remote.connection().is_none());
         for _time in 0..2 {
             let listener = UnixListener::bind(&path).unwrap();

@@ -22,6 +22,7 @@ use crate::qmp::types::event::{DeviceDeleted, Event};
 impl Server {
     /// Makes a NIC: when this returns, it is in effect.
     pub(super) fn device_add(&mut self, device: &DeviceAdd) -> Outcome {
+        properties::check_id(&device.0)?;
         properties::driver(&device.0)?;
         if let Some(id) = device.0.get("id").and_then(Value::as_str)
             && naming::device(self.network.inventory(), id).is_some()

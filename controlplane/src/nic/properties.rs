@@ -11,6 +11,7 @@ use super::Model;
 use super::socket::Wanted;
 use crate::kind::mac::Mac;
 use crate::qmp::answer::QmpError;
+use crate::qmp::json;
 use crate::qmp::qapi::number::{Base, whole_integer};
 
 /// The device that has the properties of all models; the others hand them on to it.
@@ -281,8 +282,8 @@ impl Properties {
     /// # Errors
     /// The first that is wrong, in QEMU's words.
     pub fn read(arguments: &Map<String, Value>) -> Result<Self, QmpError> {
+        check_id(arguments)?;
         let id = arguments.get("id").and_then(Value::as_str);
-        id.map_or(Ok(()), |id| crate::kind::check_identifier("id", id))?;
         let mut properties = Properties { id: id.map(str::to_owned), ..Properties::new(driver(arguments)?) };
         for (name, value) in arguments.iter().filter(|(name, _value)| !matches!(&***name, "driver" | "id")) {
             if let Some(value) = text(value) {
@@ -338,6 +339,15 @@ impl Properties {
     }
 }
 
+/// The id, before anything else is looked at.
+///
+/// # Errors
+/// If it cannot be one.
+pub fn check_id(arguments: &Map<String, Value>) -> Result<(), QmpError> {
+    let id = arguments.get("id").and_then(Value::as_str);
+    id.map_or(Ok(()), |id| crate::kind::check_identifier("id", id))
+}
+
 /// Which model the arguments of `device_add` ask for.
 ///
 /// # Errors
@@ -361,7 +371,7 @@ fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Bool(on) => Some(if *on { "on" } else { "off" }.to_owned()),
-        Value::Number(number) => Some(number.to_string()),
+        Value::Number(_) => Some(json::print(value)),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
@@ -577,6 +587,17 @@ mod test {
         );
         assert_eq!(read(&json!({ "driver": 5 })).unwrap_err(), "'5' is not a valid device model name");
         assert_eq!(read(&json!({})).unwrap_err(), "Parameter 'driver' is missing");
+    }
+
+    #[test]
+    fn an_id_is_looked_at_first_and_numbers_are_spelled_as_in_replies() {
+        let refused = |value: &Value| check_id(value.as_object().unwrap()).map_err(|error| error.desc);
+        assert_eq!(
+            refused(&json!({ "driver": "x", "id": "1x" })).unwrap_err(),
+            "Parameter 'id' expects an identifier"
+        );
+        let properties = read(&json!({ "driver": "virtio-net-pci", "netdev": 1.0 })).unwrap();
+        assert_eq!(properties.netdev.as_deref(), Some("1"));
     }
 
     #[test]
