@@ -27,6 +27,7 @@ use crate::host::lookup::{Answer, Question};
 use crate::inventory::Inventory;
 use crate::kind::prepare::Descriptors;
 use crate::kind::{ChardevNature, Neighbour, Surroundings};
+use crate::nameservers::NameServers;
 use crate::network::Network;
 use crate::nic::announce::Announcements;
 use crate::nic::leaving::Leaving;
@@ -42,6 +43,7 @@ use crate::qmp::types::machine::{NameInfo, RunState, ShutdownCause, StatusInfo, 
 use crate::qmp::types::pci::PciInfo;
 use crate::qmp::{MonitorId, Monitors, Request};
 use crate::reach::Reach;
+use crate::wells::Wells;
 
 /// The machine that clients believe they talk to. There is none, so this is all of it.
 #[derive(Debug)]
@@ -69,6 +71,10 @@ pub struct Server {
     pub plugs: Plugs,
     /// Folders that are served to guests.
     pub folders: Folders,
+    /// Sources of made-up networks' sockets.
+    pub wells: Wells,
+    /// The host's name servers.
+    pub name_servers: NameServers,
     /// Ports whose connection comes and goes.
     pub connections: Connections,
     /// NICs that are announced again and again.

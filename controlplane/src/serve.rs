@@ -26,6 +26,8 @@ const PROCESS: Token = Token(2);
 const HANDOVER: Token = Token(3);
 const CONNECTIONS: Token = Token(4);
 const FOLDERS: Token = Token(5);
+const WELLS: Token = Token(6);
+const NAME_SERVERS: Token = Token(7);
 /// The first token of the monitors.
 pub const MONITORS: Token = Token(16);
 
@@ -53,6 +55,8 @@ impl Loop {
         watch(&poll, server.network.supervisor().equipment().doorbell().as_fd(), DOORBELL)?;
         watch(&poll, server.connections.as_fd(), CONNECTIONS)?;
         watch(&poll, server.folders.as_fd(), FOLDERS)?;
+        watch(&poll, server.wells.as_fd(), WELLS)?;
+        watch(&poll, server.name_servers.as_fd(), NAME_SERVERS)?;
         Ok(Loop { server, signals, poll, watched: None })
     }
 
@@ -88,6 +92,8 @@ impl Loop {
         }
         self.server.reach.try_due(self.server.network.vault());
         self.server.folders.attend(self.server.network.vault());
+        self.server.wells.attend(&mut self.server.network);
+        self.server.name_servers.attend(&mut self.server.network);
         // After the answer: what a command began is told when it has happened.
         self.server.attend_connections();
         // After connections: they answer the doorbell that those who look names up ring.
@@ -153,7 +159,7 @@ impl Server {
             [monitors.deadline(), network.supervisor().due(), reach.due(), plugs.due(), connections.due()];
         outside
             .into_iter()
-            .chain([chardevs.due(), announcements.due(), leaving.due(), self.waiting.due()])
+            .chain([chardevs.due(), announcements.due(), leaving.due(), self.waiting.due(), self.wells.due()])
             .flatten()
             .min()
     }

@@ -48,6 +48,9 @@ pub fn give_up_privileges() -> rustix::io::Result<Walls> {
 fn raise_descriptor_limit() {
     let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    if let Some(all) = rustix::process::getrlimit(Resource::Nofile).current {
+        driver::share_descriptors(usize::try_from(all).unwrap_or(usize::MAX));
+    }
 }
 
 /// Step 5, for all threads.

@@ -79,6 +79,7 @@ impl Server {
             self.reach.begin(&port);
             self.plugs.begin(&port);
             self.folders.begin(&port, self.network.vault());
+            self.wells.begin(&port, self.network.vault());
             if let Some((source, opened)) = connection {
                 self.connections.begin(port.number, source, opened);
             }

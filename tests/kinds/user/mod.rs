@@ -1,5 +1,6 @@
 //! `user`: the guest is the kernel's own network stack, in a namespace behind a tap.
 
+mod beyond;
 mod flows;
 mod forwards;
 mod well;
@@ -31,7 +32,12 @@ impl Guest {
     /// The same with options of its tap.
     #[track_caller]
     pub(crate) fn with(options: Value, tap: Value) -> Self {
-        let mut bench = Bench::new();
+        Self::on(Bench::new(), options, tap)
+    }
+
+    /// The same on a Framewire that is there.
+    #[track_caller]
+    pub(crate) fn on(mut bench: Bench, options: Value, tap: Value) -> Self {
         bench.add("user", "u", options);
         drop(bench.tap("t", tap));
         bench.join("u", "t");

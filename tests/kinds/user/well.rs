@@ -69,3 +69,36 @@ fn a_well_has_the_network_and_nothing_else_and_ends_with_it() {
     assert_eq!(wells(guest.bench.framewire.home()), [0; 0], "a restricted network has none");
     guest.finish();
 }
+
+#[test]
+fn a_well_that_is_killed_is_replaced_also_after_the_control_plane() {
+    need!(root, tun);
+    let mut guest = Guest::new(json!({}));
+    let listener =
+        guest.bench.framewire.home().run(|| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
+    let port = listener.local_addr().expect("it is bound").port();
+    let open = connect(&guest.namespace, &format!("{ROUTER}:{port}")).expect("the host listens");
+    let (mut open_there, _peer) = accept(&listener);
+    for control_is_killed in [false, true] {
+        if control_is_killed {
+            guest.bench.framewire.kill_control();
+            guest.bench.framewire.restart_control();
+            guest.bench.qmp = guest.bench.framewire.qmp();
+        }
+        let home = guest.bench.framewire.home();
+        let old = only_well(home);
+        let pid = rustix::process::Pid::from_raw(i32::try_from(old).expect("a pid")).expect("not 0");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it runs");
+        wait_until("another well", || matches!(wells(home)[..], [new] if new != old));
+        // More than were at hand, and on their way.
+        for _nth in 0..300 {
+            let client = connect(&guest.namespace, &format!("{ROUTER}:{port}")).expect("the host listens");
+            drop((client, accept(&listener)));
+        }
+    }
+    // What was open before is open still.
+    std::io::Write::write_all(&mut &open, b"!").expect("it goes");
+    std::io::Read::read_exact(&mut open_there, &mut [0]).expect("it arrives");
+    let Guest { bench, namespace } = guest;
+    drop((bench, namespace));
+}

@@ -22,6 +22,7 @@ use crate::folders::Folders;
 use crate::host::runtime_dir::{RuntimeDir, monitor_path};
 use crate::host::words;
 use crate::inventory::file::InventoryFile;
+use crate::nameservers::NameServers;
 use crate::network::Network;
 use crate::nic::announce::Announcements;
 use crate::nic::leaving::Leaving;
@@ -36,6 +37,7 @@ use crate::qmp::types::chardev::ChardevAdd;
 use crate::qmp::types::machine::RunState;
 use crate::reach::Reach;
 use crate::serve::MONITORS;
+use crate::wells::Wells;
 
 /// The other program's name; it lies beside this one.
 const DATA_PLANE: &str = "framewire-dataplane";
@@ -68,7 +70,10 @@ pub(super) fn start(
     };
     let chardevs = Chardevs::new(arguments.monitors.clone(), ChardevFile::at(directory.chardevs()));
     let folders = Folders::new().map_err(|errno| Failure::new(words(errno)))?;
-    let mut server = server(arguments, network, monitors, chardevs, (connections, folders));
+    let wells = Wells::new().map_err(|errno| Failure::new(words(errno)))?;
+    let name_servers = NameServers::new().map_err(|errno| Failure::new(words(errno)))?;
+    let outside = Outside { connections, folders, wells, name_servers };
+    let mut server = server(arguments, network, monitors, chardevs, outside);
     match populate(&mut server, arguments, &saved) {
         Ok(()) => Ok((server, directory)),
         Err(failure) if was_adopted => {
@@ -125,13 +130,22 @@ fn warn_of_other_workers(arguments: &Arguments, recalled: &Recalled) {
     }
 }
 
+/// What goes on outside of both processes, and is watched.
+struct Outside {
+    connections: Connections,
+    folders: Folders,
+    wells: Wells,
+    name_servers: NameServers,
+}
+
 fn server(
     arguments: &Arguments,
     network: Network,
     monitors: Monitors,
     chardevs: Chardevs,
-    (connections, folders): (Connections, Folders),
+    outside: Outside,
 ) -> Server {
+    let Outside { connections, folders, wells, name_servers } = outside;
     // There is no processor to start here, so nobody has said `cont` yet, as after QEMU's -S. Frames flow in
     // every state.
     let machine = Machine { name: arguments.name.clone(), state: RunState::Prelaunch };
@@ -143,6 +157,8 @@ fn server(
         reach: Reach::default(),
         plugs: Plugs::default(),
         folders,
+        wells,
+        name_servers,
         connections,
         announcements: Announcements::default(),
         changed_filters: Changed::default(),
@@ -155,7 +171,10 @@ fn server(
         server.reach.begin(port);
         server.plugs.begin(port);
         server.folders.begin(port, server.network.vault());
+        server.wells.begin(port, server.network.vault());
     }
+    // What has changed while nobody looked.
+    server.name_servers.tell(&mut server.network);
     server.recall_connections();
     server
 }

@@ -9,7 +9,7 @@ pub mod listen;
 mod names;
 pub mod network;
 pub mod prepare;
-mod resolver;
+pub mod resolver;
 mod search_list;
 
 use std::net::Ipv4Addr;

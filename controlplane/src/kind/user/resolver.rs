@@ -3,23 +3,24 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Where they are written down.
-const FILE: &str = "/etc/resolv.conf";
+pub const FILE: &str = "/etc/resolv.conf";
 
 /// How many servers are looked at, as libslirp and the C library do.
 const SERVERS_MAX: usize = 3;
 
 /// The host's name servers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Resolvers {
+pub struct Resolvers {
     /// The first with an IPv4 address.
-    pub(super) ipv4: Option<Ipv4Addr>,
+    pub ipv4: Option<Ipv4Addr>,
     /// The first with an IPv6 address, and the interface that the address belongs to, or 0.
-    pub(super) ipv6: Option<(Ipv6Addr, u32)>,
+    pub ipv6: Option<(Ipv6Addr, u32)>,
 }
 
 impl Resolvers {
     /// Those of this host, now. A file that cannot be read names none.
-    pub(super) fn of_host() -> Self {
+    #[must_use]
+    pub fn of_host() -> Self {
         std::fs::read_to_string(FILE).map(|text| Self::parse(&text)).unwrap_or_default()
     }
 

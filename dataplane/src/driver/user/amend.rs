@@ -78,10 +78,11 @@ impl User {
             }
             Kind::Tcp(tcp) => FlowRecord::new(Carries::Tcp(state(tcp)), key.guest, key.remote),
             Kind::Udp(udp) => FlowRecord::new(Carries::Udp(seconds), key.guest, udp.destination),
+            Kind::Ping(ping) => FlowRecord::new(Carries::Ping(seconds), key.guest, ping.destination),
         };
         let to_guest = match &flow.kind {
             Kind::Tcp(tcp) => tcp.connection.on_the_way(),
-            Kind::Udp(_) => 0,
+            Kind::Udp(_) | Kind::Ping(_) => 0,
         };
         record.with(flow.socket.as_raw_fd(), to_guest, serial)
     }

@@ -2,7 +2,7 @@
 //!
 //! Addresses are made and read here, so that nothing else knows `sockaddr`.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::event::epoll::EventFlags;
@@ -26,6 +26,7 @@ pub(in crate::driver) const SYSTEM_CALLS: &[libc::c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_sendmsg,
+    libc::SYS_sendto,
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
     libc::SYS_timerfd_create,
@@ -140,6 +141,107 @@ pub(super) fn peek(socket: &OwnedFd, into: Segment) -> Result<usize, Errno> {
     unsafe { enter(libc::SYS_recvfrom, arguments) }
 }
 
+/// Who has noticed that something went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The host itself.
+    Local,
+    /// Somebody on the way, over IPv4.
+    Icmp,
+    /// Somebody on the way, over IPv6.
+    Icmp6,
+}
+
+/// What went wrong with a packet that was sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QueuedError {
+    /// Where the packet went.
+    pub(super) to: SocketAddr,
+    /// Who has noticed.
+    pub(super) origin: Origin,
+    /// What they have said, if they are not the host.
+    pub(super) kind_and_code: [u8; 2],
+    /// The kernel's number for it.
+    pub(super) errno: u32,
+    /// What belongs to it: the largest packet that fits, for one.
+    pub(super) info: u32,
+    /// Whoever has said so.
+    pub(super) offender: Option<IpAddr>,
+}
+
+/// Takes what is oldest of a socket's error queue, with as much of the packet's payload as fits.
+///
+/// # Errors
+/// As the kernel's: `EAGAIN` if there is nothing.
+pub(super) fn receive_error(socket: &OwnedFd, payload: &mut [u8]) -> Result<(QueuedError, usize), Errno> {
+    const FLAGS: usize = (libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE) as usize;
+    let mut address = KernelAddress::empty();
+    let mut control = ControlSpace([0; CONTROL_BYTES_MAX]);
+    let mut piece = libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
+    let mut message = message(&[]);
+    (message.msg_iov, message.msg_iovlen) = (&raw mut piece, 1);
+    message.msg_name = (&raw mut address.bytes).cast();
+    message.msg_namelen = address.len;
+    message.msg_control = (&raw mut control.0).cast();
+    message.msg_controllen = CONTROL_BYTES_MAX;
+    let at = &raw mut message as usize;
+    // SAFETY: the message names `payload`, `address` and `control` with their sizes; all live until the call has returned.
+    let bytes = unsafe { enter(libc::SYS_recvmsg, [number_of(socket.as_fd()), at, FLAGS, 0, 0, 0]) }?;
+    let control = &control.0[..message.msg_controllen.min(CONTROL_BYTES_MAX)];
+    let error = address.get().and_then(|to| read_error(control, to)).ok_or(Errno::BADMSG)?;
+    Ok((error, bytes.min(payload.len())))
+}
+
+/// Room for what comes beside a message, aligned as the kernel has it.
+#[repr(C, align(8))]
+struct ControlSpace([u8; CONTROL_BYTES_MAX]);
+
+const CONTROL_BYTES_MAX: usize = 256;
+/// `struct cmsghdr` and `struct sock_extended_err`.
+const CONTROL_HEADER_BYTES: usize = 16;
+const EXTENDED_BYTES: usize = 16;
+
+/// Finds the error among what came beside a message.
+fn read_error(mut control: &[u8], to: SocketAddr) -> Option<QueuedError> {
+    loop {
+        let (header, rest) = control.split_first_chunk::<CONTROL_HEADER_BYTES>()?;
+        let [len, kind] =
+            [&header[..8], &header[8..]].map(|word| word.try_into().map(u64::from_ne_bytes).ok());
+        let len = usize::try_from(len?).ok()?;
+        let body = rest.get(..len.checked_sub(CONTROL_HEADER_BYTES)?)?;
+        let is_error = [true, false].into_iter().any(|is_ipv4| {
+            let (level, name) = error_option(is_ipv4);
+            kind == Some(u64::from(level.unsigned_abs()) | u64::from(name.unsigned_abs()) << 32)
+        });
+        if is_error {
+            return read_extended(body, to);
+        }
+        control = control.get(len.next_multiple_of(8)..)?;
+    }
+}
+
+fn read_extended(body: &[u8], to: SocketAddr) -> Option<QueuedError> {
+    let (extended, offender) = body.split_first_chunk::<EXTENDED_BYTES>()?;
+    let word = |at: usize| extended[at..at + 4].try_into().map(u32::from_ne_bytes).unwrap_or(0);
+    let origin = match extended[4] {
+        1 => Origin::Local,
+        2 => Origin::Icmp,
+        3 => Origin::Icmp6,
+        _other => return None,
+    };
+    let mut address = KernelAddress::empty();
+    let bytes = offender.len().min(address.bytes.len());
+    address.bytes[..bytes].copy_from_slice(&offender[..bytes]);
+    Some(QueuedError {
+        to,
+        origin,
+        kind_and_code: [extended[5], extended[6]],
+        errno: word(0),
+        info: word(8),
+        offender: address.get().map(|offender| offender.ip()),
+    })
+}
+
 /// Forgets the first `bytes` bytes that a connection has received. UNIX sockets have no way but to read them.
 pub(super) fn forget(socket: &OwnedFd, bytes: usize, is_unix: bool) {
     if is_unix {
@@ -196,6 +298,26 @@ pub(super) fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i
 /// Moves the place of the next [`peek`].
 pub(super) fn seek(socket: &OwnedFd, offset: u32) -> Result<(), Errno> {
     set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_PEEK_OFF, offset.cast_signed())
+}
+
+/// Has the kernel keep what is heard about datagrams, for [`receive_error`].
+pub(super) fn want_errors(socket: BorrowedFd<'_>, is_ipv4: bool) {
+    let (level, name) = error_option(is_ipv4);
+    let _ = set_option(socket, level, name, 1);
+}
+
+fn error_option(is_ipv4: bool) -> (i32, i32) {
+    if is_ipv4 { (libc::IPPROTO_IP, libc::IP_RECVERR) } else { (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) }
+}
+
+/// How many hops a socket's packets make.
+pub(super) fn set_ttl(socket: BorrowedFd<'_>, is_ipv4: bool, ttl: u8) {
+    let (level, name) = if is_ipv4 {
+        (libc::IPPROTO_IP, libc::IP_TTL)
+    } else {
+        (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS)
+    };
+    let _ = set_option(socket, level, name, ttl.into());
 }
 
 /// The next close throws away what was not sent, and tells the peer so.

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use framewire_shared::driver::user::{FORWARDS_MAX, Forward};
 
-use super::flow::{Flow, Key, Kind, Reference, Udp};
+use super::flow::{Flow, Key, Kind, Reference, Sent, Udp};
 use super::packet::protocol;
 use super::udp::TTL_DEFAULT;
 use super::{LISTENERS, User, arp, calls, icmp, ndp};
@@ -161,7 +161,11 @@ impl User {
             ports: [guest.port(), 0],
             is_ready: false,
             due_ns: u64::MAX,
-            kind: Kind::Udp(Udp { destination: nobody, host: nobody, ttl: TTL_DEFAULT }),
+            kind: Kind::Udp(Udp {
+                destination: nobody,
+                host: nobody,
+                sent: Sent { ttl: TTL_DEFAULT, id: 0 },
+            }),
         };
         if let Some(flow) = self.flows.begin(key, flow) {
             let number = forward.number;

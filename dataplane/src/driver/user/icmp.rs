@@ -64,14 +64,30 @@ pub(super) enum Unreachable {
     Host,
     /// Too many hops.
     Expired,
+    /// It is larger than this.
+    TooBig(u32),
 }
 
 impl Unreachable {
+    /// The header of an error about it, but for its checksum.
+    pub(super) fn header(self, is_ipv4: bool) -> [u8; HEADER_BYTES] {
+        let [kind, code] = self.type_and_code(is_ipv4);
+        // IPv4 has 16 bits for the MTU, behind 16 that mean nothing.
+        let [a, b, c, d] = match self {
+            Unreachable::TooBig(mtu) if is_ipv4 => mtu.min(u16::MAX.into()).to_be_bytes(),
+            Unreachable::TooBig(mtu) => mtu.to_be_bytes(),
+            Unreachable::Network | Unreachable::Host | Unreachable::Expired => [0; 4],
+        };
+        [kind, code, 0, 0, a, b, c, d]
+    }
+
     fn type_and_code(self, is_ipv4: bool) -> [u8; 2] {
         match (self, is_ipv4) {
             (Unreachable::Network, true) => [3, 0],
             (Unreachable::Host, true) => [3, 1],
             (Unreachable::Expired, true) => [11, 0],
+            (Unreachable::TooBig(_), true) => [3, 4],
+            (Unreachable::TooBig(_), false) => [2, 0],
             (Unreachable::Network, false) => [1, 0],
             (Unreachable::Host, false) => [1, 3],
             (Unreachable::Expired, false) => [3, 0],
@@ -85,15 +101,13 @@ pub(super) fn quoted_bytes(is_ipv4: bool, packet_bytes: usize) -> usize {
     packet_bytes.min(most)
 }
 
-/// An error's header, in front of `quoted`.
-pub(super) fn error(path: &Path, what: Unreachable, quoted: &[u8]) -> [u8; HEADER_BYTES] {
-    let is_ipv4 = path.source.is_ipv4();
-    let [kind, code] = what.type_and_code(is_ipv4);
-    let mut header = [kind, code, 0, 0, 0, 0, 0, 0];
-    let sum = Sum::of(&header).then(Sum::of(quoted));
+/// An error's header with its checksum, in front of what it quotes. All pieces but the last are of even length.
+pub(super) fn error(path: &Path, mut header: [u8; HEADER_BYTES], quoted: &[&[u8]]) -> [u8; HEADER_BYTES] {
+    let bytes: usize = quoted.iter().map(|piece| piece.len()).sum();
+    let sum = quoted.iter().fold(Sum::of(&header), |sum, piece| sum.then(Sum::of(piece)));
     let sum = match path.source {
         IpAddr::V4(_) => sum,
-        IpAddr::V6(_) => path.pseudo_sum(protocol::ICMP6, HEADER_BYTES + quoted.len()).then(sum),
+        IpAddr::V6(_) => path.pseudo_sum(protocol::ICMP6, HEADER_BYTES + bytes).then(sum),
     };
     header[2..4].copy_from_slice(&sum.checksum());
     header
@@ -153,7 +167,8 @@ mod tests {
         for (path, first) in [(path("10.0.2.2", "10.0.2.15"), [3, 1]), (path("fe80::2", "fec0::15"), [1, 3])]
         {
             let quoted = [0xab; 100];
-            let header = error(&path, Unreachable::Host, &quoted);
+            let header = Unreachable::Host.header(path.source.is_ipv4());
+            let header = error(&path, header, &[&quoted[..10], &quoted[10..]]);
             assert_eq!(header[..2], first);
             assert!(is_sound(&path, &[&header[..], &quoted].concat()));
         }

@@ -20,6 +20,7 @@ mod assembly;
 mod calls;
 pub mod dhcp;
 pub mod dhcpv6;
+mod errors;
 mod files;
 mod flow;
 mod forward;
@@ -29,6 +30,7 @@ mod icmp;
 pub mod ndp;
 mod neighbours;
 mod packet;
+mod ping;
 #[cfg(test)]
 mod recorded;
 mod replies;
@@ -51,6 +53,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 
 pub(in crate::driver) use self::calls::SYSTEM_CALLS;
 pub(in crate::driver) use self::files::SYSTEM_CALLS as FILE_SYSTEM_CALLS;
+pub(in crate::driver) use self::flow::share_descriptors;
 
 use self::assembly::Assembly;
 use self::calls::Event;
@@ -66,6 +69,7 @@ use self::stock::Stocks;
 use self::tcp::Outgoing;
 use self::translate::Translator;
 use super::{Queue, Received};
+use crate::frame::offload::GSO_NONE;
 use crate::frame::{Burst, Cursor, Frame, SEGMENTS_MAX, Segment, SegmentList};
 use crate::turn::Turn;
 use crate::uring::Readiness;
@@ -101,6 +105,8 @@ pub struct User {
     spoken: Vec<(usize, Reference)>,
     timer: OwnedFd,
     now_ns: u64,
+    /// When the router will say of itself that it is there.
+    advertise_ns: u64,
     /// Nobody has looked at the sockets since somebody may have been waiting.
     is_stirred: bool,
 }
@@ -135,6 +141,17 @@ struct Heard<'a> {
     head: &'a [u8],
 }
 
+impl Heard<'_> {
+    /// The packet's number, if it is of IPv4.
+    fn id(&self, ip: &Ip) -> u16 {
+        let at = ip.header_at + 4;
+        match self.head.get(at..at + 2) {
+            Some(&[high, low]) if ip.source.is_ipv4() => u16::from_be_bytes([high, low]),
+            Some(_) | None => 0,
+        }
+    }
+}
+
 impl User {
     /// A network as the options say. The descriptors are those of [`UserOptions::descriptors`].
     ///
@@ -166,8 +183,10 @@ impl User {
             spoken: Vec::with_capacity(BURST_FRAMES_MAX),
             timer,
             now_ns,
+            advertise_ns: 0,
             is_stirred: true,
         };
+        user.plan_advertisement();
         user.flows.watcher.watch(user.timer.as_fd(), TIMER)?;
         user.begin_forwards()?;
         if let Some(files) = user.files_socket() {
@@ -216,6 +235,12 @@ impl User {
         if ip.fragment.is_some() {
             return self.hear_piece(ip, heard);
         }
+        let packet_bytes = ip.at - ip.header_at + ip.bytes;
+        if !is_ipv4 && packet_bytes > MTU && heard.frame.offload.gso_type == GSO_NONE {
+            // No router cuts what is of IPv6.
+            self.complain(ip, heard, Unreachable::TooBig(u32::try_from(MTU).expect("it is small")));
+            return Ok(());
+        }
         match ip.protocol {
             protocol::ICMP if is_ipv4 => self.hear_icmp(ip, heard),
             protocol::ICMP6 if !is_ipv4 => self.hear_icmp(ip, heard),
@@ -246,7 +271,13 @@ impl User {
             self.hear_ndp(ip, bytes);
             return Ok(());
         }
-        if icmp::is_echo_request(is_ipv4, message) && self.translator.alias(ip.destination).is_some() {
+        if !icmp::is_echo_request(is_ipv4, message) {
+            return Ok(());
+        }
+        if self.translator.alias(ip.destination).is_none() {
+            let bytes = message.len();
+            self.hear_ping(ip, bytes, heard);
+        } else {
             (back.ttl, back.tos) = (TTL_MAX, ip.tos);
             icmp::make_reply(&back, message);
             self.replies.packet(&back, icmp::number(is_ipv4), &[message]);
@@ -270,6 +301,23 @@ impl User {
         }
     }
 
+    /// The router says to everybody that it is there, asked by nobody.
+    fn advertise(&mut self) {
+        let mut message = [0; ndp::MESSAGE_BYTES_MAX];
+        if let Some(said) = ndp::advertisement(&self.translator.neighbourhood(), &mut message) {
+            self.say_ndp(said, &mut message[..said.bytes], [0xff; 6]);
+        }
+        self.plan_advertisement();
+    }
+
+    /// The next time is when nobody can guess, so that many routers do not speak at once.
+    fn plan_advertisement(&mut self) {
+        const SECOND_NS: u64 = 1_000_000_000;
+        let wait_s = 200 + RandomState::new().hash_one(self.now_ns) % 400;
+        let is_wanted = self.translator.has_family(false);
+        self.advertise_ns = if is_wanted { self.now_ns + wait_s * SECOND_NS } else { u64::MAX };
+    }
+
     /// Tells the guest what became of its packet.
     fn complain(&mut self, ip: &Ip, heard: Heard<'_>, what: Unreachable) {
         let first_byte = heard.head.get(ip.at).copied();
@@ -280,8 +328,9 @@ impl User {
         let packet_bytes = ip.at - ip.header_at + ip.bytes;
         let quoted = icmp::quoted_bytes(ip.source.is_ipv4(), packet_bytes);
         let Ok(quoted) = copied(&mut self.copy, heard, ip.header_at, quoted) else { return };
-        let header = icmp::error(&path, what, quoted);
-        self.replies.packet(&path, icmp::number(ip.source.is_ipv4()), &[&header, quoted]);
+        let is_ipv4 = ip.source.is_ipv4();
+        let header = icmp::error(&path, what.header(is_ipv4), &[quoted]);
+        self.replies.packet(&path, icmp::number(is_ipv4), &[&header, quoted]);
     }
 }
 
@@ -310,11 +359,15 @@ impl User {
                 number => self.hear_event(Reference::from_bits(number), event),
             }
         }
+        if self.advertise_ns <= self.now_ns {
+            self.advertise();
+        }
         for _timer in 0..TIMERS_MAX {
             let Some(reference) = self.flows.overdue(self.now_ns) else { break };
             match self.flows.table.get_mut(reference).map(|flow| &flow.kind) {
                 Some(Kind::Tcp(_)) => self.tcp_overdue(reference),
                 Some(Kind::Udp(_)) => self.udp_overdue(reference),
+                Some(Kind::Ping(_)) => self.flows.end(reference),
                 None => {}
             }
         }
@@ -323,8 +376,15 @@ impl User {
     fn hear_event(&mut self, reference: Reference, event: Event) {
         match self.flows.table.get_mut(reference).map(|flow| &flow.kind) {
             Some(Kind::Tcp(_)) => self.tcp_event(reference, event),
-            Some(Kind::Udp(_)) if event.can_receive => self.flows.wake(reference),
-            Some(Kind::Udp(_)) | None => {}
+            Some(Kind::Udp(_) | Kind::Ping(_)) => {
+                if event.has_failed {
+                    self.hear_errors(reference);
+                }
+                if event.can_receive || event.has_failed {
+                    self.flows.wake(reference);
+                }
+            }
+            None => {}
         }
     }
 
@@ -337,6 +397,7 @@ impl User {
             let spoken = match flow.kind {
                 Kind::Tcp(_) => self.speak_tcp(reference, burst, turn),
                 Kind::Udp(_) => self.speak_udp(reference, burst, turn),
+                Kind::Ping(_) => self.speak_ping(reference, burst, turn),
             };
             match spoken {
                 Spoken::All => {}
@@ -349,7 +410,8 @@ impl User {
     /// Has the timer fire when something will be due.
     fn set_timer(&self) {
         let zero = Timespec::default();
-        let it_value = self.flows.wheel.next_ns().map_or(zero, |due_ns| Timespec {
+        let next_ns = self.flows.wheel.next_ns().into_iter().chain([self.advertise_ns]).min();
+        let it_value = next_ns.filter(|next_ns| *next_ns != u64::MAX).map_or(zero, |due_ns| Timespec {
             tv_sec: i64::try_from(due_ns / 1_000_000_000).unwrap_or(i64::MAX),
             tv_nsec: i64::try_from(due_ns % 1_000_000_000).unwrap_or(0),
         });

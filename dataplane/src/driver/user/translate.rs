@@ -155,13 +155,16 @@ impl Translator {
         self.path(ip.from, ip.destination, ip.source)
     }
 
+    /// Whom errors come from that are nobody else's: the router.
+    pub(super) fn complainer(&self, is_ipv4: bool) -> IpAddr {
+        if is_ipv4 { self.host_alias(true) } else { link_local_host(&self.options.ipv6).into() }
+    }
+
     /// The way on which errors about a packet go: from the router.
     pub(super) fn complaint(&self, ip: &Ip) -> Path {
         // Only the old network's errors have a precedence.
-        let (source, tos) = match ip.source {
-            IpAddr::V4(_) => (self.host_alias(true), 0xc0 | ip.tos & 0x1e),
-            IpAddr::V6(_) => (link_local_host(&self.options.ipv6).into(), 0),
-        };
+        let source = self.complainer(ip.source.is_ipv4());
+        let tos = if ip.source.is_ipv4() { 0xc0 | ip.tos & 0x1e } else { 0 };
         Path { ttl: TTL_MAX, tos, ..self.path(ip.from, source, ip.source) }
     }
 }

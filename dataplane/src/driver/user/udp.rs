@@ -3,7 +3,7 @@
 //! So a guest that asks one server about its address and tells another is found there: games, calls and discovery depend
 //! on it. A socket that was connected to one destination would be faster for errors and wrong for these.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use framewire_shared::counters::DropReason;
@@ -11,7 +11,7 @@ use framewire_shared::driver::user::Stock;
 use rustix::io::Errno;
 
 use super::calls;
-use super::flow::{Flow, Key, Kind, Reference, Udp};
+use super::flow::{Flow, Key, Kind, Reference, Sent, Udp};
 use super::forward;
 use super::fragment;
 use super::header::{MTU, PATH_BYTES_MAX, Path, udp_header};
@@ -31,7 +31,7 @@ const IDLE_NS: u64 = 240_000_000_000;
 const ANSWERED_NS: u64 = 10_000_000_000;
 const DNS_PORT: u16 = 53;
 /// The largest datagram.
-const PAYLOAD_BYTES_MAX: usize = 65_535 - 20 - UDP_BYTES;
+pub(super) const PAYLOAD_BYTES_MAX: usize = 65_535 - 20 - UDP_BYTES;
 /// Pieces of one datagram; frames in more are nobody's earnest.
 const PIECES_MAX: usize = 64;
 /// Hops that the kernel gives datagrams when it is not told.
@@ -66,7 +66,7 @@ impl User {
             return Ok(());
         }
         let known = peer.map(|peer| peer.0);
-        let Some(reference) = self.udp_flow(ip, &udp, host, known) else {
+        let Some(reference) = self.udp_flow(ip, &udp, (host, heard.id(ip)), known) else {
             self.counters.drop_frames(DropReason::NoRoom, 1);
             return Ok(());
         };
@@ -100,7 +100,7 @@ impl User {
         &mut self,
         ip: &Ip,
         udp: &packet::Udp,
-        host: SocketAddr,
+        (host, id): (SocketAddr, u16),
         known: Option<Reference>,
     ) -> Option<Reference> {
         let key = Key { protocol: protocol::UDP, guest: udp.source, remote: udp.source };
@@ -109,13 +109,16 @@ impl User {
             Some(reference) => reference,
             None => {
                 let stock = if ip.source.is_ipv4() { Stock::Udp4 } else { Stock::Udp6 };
+                let socket = self.stocks.take(stock)?;
+                calls::want_errors(socket.as_fd(), ip.source.is_ipv4());
+                let sent = Sent { ttl: TTL_DEFAULT, id: 0 };
                 let flow = Flow {
-                    socket: self.stocks.take(stock)?,
+                    socket,
                     path: self.translator.back(ip),
                     ports: [udp.source.port(), udp.destination.port()],
                     is_ready: false,
                     due_ns: u64::MAX,
-                    kind: Kind::Udp(Udp { destination: udp.destination, host, ttl: TTL_DEFAULT }),
+                    kind: Kind::Udp(Udp { destination: udp.destination, host, sent }),
                 };
                 self.flows.begin(key, flow)?
             }
@@ -126,14 +129,10 @@ impl User {
         let flow = self.flows.table.get_mut(reference)?;
         flow.path.to = ip.from;
         if let Kind::Udp(state) = &mut flow.kind {
-            if state.ttl != ttl {
-                let (level, name) = match ip.source {
-                    IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TTL),
-                    IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
-                };
-                let _ = calls::set_option(flow.socket.as_fd(), level, name, ttl.into());
+            if state.sent.ttl != ttl {
+                calls::set_ttl(flow.socket.as_fd(), host.is_ipv4(), ttl);
             }
-            *state = Udp { destination: udp.destination, host, ttl };
+            *state = Udp { destination: udp.destination, host, sent: Sent { ttl, id } };
         }
         Some(reference)
     }
@@ -158,7 +157,9 @@ impl User {
                 self.pieces.add(piece);
             }
             self.counters.calls.add(1);
-            match calls::send(&flow.socket, self.pieces.all(), Some(host)) {
+            let send = || calls::send(&flow.socket, self.pieces.all(), Some(host));
+            // The first failure may be the news of an earlier one, of which the error queue tells more.
+            match send().or_else(|_earlier| send()) {
                 // The host has no room: lost, as on any wire.
                 Ok(_) | Err(Errno::AGAIN | Errno::NOBUFS) => {}
                 Err(errno) => {
@@ -190,8 +191,9 @@ impl User {
         let payload = landing.segment().part(head_bytes, PAYLOAD_BYTES_MAX);
         let (bytes, from) = match calls::receive_from(flow.socket.as_fd(), payload) {
             Ok((bytes, Some(from))) => (bytes, from),
-            Ok((_, None)) | Err(Errno::MSGSIZE) => return Spoken::Some,
-            Err(_nothing) => return Spoken::All,
+            Err(Errno::AGAIN) => return Spoken::All,
+            // What was too long, or an error that the error queue tells more of.
+            Ok((_, None)) | Err(_) => return Spoken::Some,
         };
         self.counters.calls.add(1);
         let (to, guest) = (flow.path.to, SocketAddr::new(flow.path.destination, flow.ports[0]));
@@ -215,7 +217,7 @@ impl User {
             header[6..].copy_from_slice(&sum.checksum());
             let datagram = landing.segment().part(at, total);
             datagram.write(0, &header);
-            self.cut(&path, datagram);
+            self.cut(&path, protocol::UDP, datagram);
             return Spoken::Some;
         }
         header[6..].copy_from_slice(&pseudo.checksum().map(|byte| !byte));
@@ -230,7 +232,7 @@ impl User {
     }
 
     /// Gives the guest a datagram in pieces. Over IPv6 only the host of a packet cuts it, and none of ours does.
-    fn cut(&mut self, path: &Path, datagram: Segment) {
+    pub(super) fn cut(&mut self, path: &Path, protocol: u8, datagram: Segment) {
         if !path.source.is_ipv4() {
             return self.counters.drop_frames(DropReason::TooLong, 1);
         }
@@ -241,7 +243,7 @@ impl User {
             let bits = [id, units | if cut.has_more { 0x2000 } else { 0 }];
             let at = path.header_bytes();
             let Some(frame) = self.replies.add(at + part.len()) else { return };
-            path.write(frame, protocol::UDP, part.len(), bits);
+            path.write(frame, protocol, part.len(), bits);
             part.read(0, &mut frame[at..]);
         }
     }

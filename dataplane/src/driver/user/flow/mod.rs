@@ -4,15 +4,26 @@ mod record;
 mod table;
 mod wheel;
 
-pub(super) use record::{Flow, Kind, Tcp, Udp};
+pub(super) use record::{Flow, Kind, Ping, Sent, Tcp, Udp};
 pub(super) use table::{Key, Reference, Table};
 pub(super) use wheel::Wheel;
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::calls::Watcher;
 use table::FLOWS_MAX;
+
+/// How many descriptors flows of all networks together may have: never so many that other ports get none.
+static DESCRIPTORS_MAX: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// And how many they have.
+static DESCRIPTORS: AtomicUsize = AtomicUsize::new(0);
+
+/// Leaves half of the descriptors that this process may have to others. Called once, before there are flows.
+pub(in crate::driver) fn share_descriptors(all: usize) {
+    DESCRIPTORS_MAX.store(all / 2, Ordering::Relaxed);
+}
 
 /// Flows, when something is to be done about which, and which have something to say.
 #[derive(Debug)]
@@ -40,9 +51,10 @@ impl Flows {
 
     /// Takes a flow in, and watches its socket.
     pub(super) fn begin(&mut self, key: Key, flow: Flow) -> Option<Reference> {
-        if !self.table.has_room() {
+        if !self.has_room() {
             return None;
         }
+        DESCRIPTORS.fetch_add(1, Ordering::Relaxed);
         let reference = self.table.insert(key, flow);
         let flow = self.table.get_mut(reference)?;
         if self.watcher.watch(flow.socket.as_fd(), reference.to_bits()).is_err() {
@@ -52,10 +64,18 @@ impl Flows {
         Some(reference)
     }
 
+    /// Whether there may be another.
+    pub(super) fn has_room(&self) -> bool {
+        // Others may be at it, too: half of all descriptors is far from all of them.
+        self.table.has_room() && DESCRIPTORS.load(Ordering::Relaxed) < DESCRIPTORS_MAX.load(Ordering::Relaxed)
+    }
+
     /// Gives a flow up. Its socket is closed.
     pub(super) fn end(&mut self, reference: Reference) {
         self.wheel.stop(reference.number);
-        drop(self.table.remove(reference));
+        if self.table.remove(reference).is_some() {
+            DESCRIPTORS.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Has a flow asked for frames.
@@ -101,5 +121,12 @@ impl Flows {
                 self.wheel.start(number, due_ns);
             }
         }
+    }
+}
+
+impl Drop for Flows {
+    /// A network that ends takes its flows along.
+    fn drop(&mut self) {
+        DESCRIPTORS.fetch_sub(self.table.iter().count(), Ordering::Relaxed);
     }
 }

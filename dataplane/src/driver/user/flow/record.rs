@@ -30,6 +30,8 @@ pub(in super::super) enum Kind {
     Tcp(Tcp),
     /// All datagrams of one port of the guest.
     Udp(Udp),
+    /// All echoes of one number of the guest.
+    Ping(Ping),
 }
 
 /// A connection.
@@ -76,6 +78,26 @@ pub(in super::super) struct Udp {
     pub(in super::super) destination: SocketAddr,
     /// and as the host does.
     pub(in super::super) host: SocketAddr,
-    /// Hops that the host's socket gives them.
+    /// What the last one was.
+    pub(in super::super) sent: Sent,
+}
+
+/// Echoes.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Ping {
+    /// Whom the guest has asked last, as it sees them,
+    pub(in super::super) destination: SocketAddr,
+    /// and as the host does.
+    pub(in super::super) host: SocketAddr,
+    /// What the last one was.
+    pub(in super::super) sent: Sent,
+}
+
+/// The last packet of a flow, as far as an error about it must say.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Sent {
+    /// Hops that the host's socket gives packets.
     pub(in super::super) ttl: u8,
+    /// The packet's number over IPv4.
+    pub(in super::super) id: u16,
 }

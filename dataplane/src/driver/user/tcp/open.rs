@@ -60,7 +60,7 @@ impl User {
             Lead::Dropped => return self.counters.drop_frames(DropReason::Foreign, 1),
         };
         let stock = if host.is_ipv4() { Stock::Tcp4 } else { Stock::Tcp6 };
-        if !self.flows.table.has_room() {
+        if !self.flows.has_room() {
             return self.counters.drop_frames(DropReason::NoRoom, 1);
         }
         // Without a socket there is silence, and the guest asks again.
