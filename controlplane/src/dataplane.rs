@@ -219,6 +219,16 @@ impl Attached {
         if expected.map(Message::Announced) == Some(answer) { Ok(()) } else { Err(Trouble::Foreign) }
     }
 
+    /// Has a guest told of its link, and waits until its front end knows, if it can.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub fn set_link(&self, session: u64, is_up: bool, deadline: Instant) -> Result<(), Trouble> {
+        handover::send(&self.socket, &Message::SetLink(session, is_up), &[])?;
+        let answer = self.next_answer(deadline)?;
+        if answer == Message::LinkSet(session) { Ok(()) } else { Err(Trouble::Foreign) }
+    }
+
     /// Asks what the NIC of a session lets through.
     ///
     /// # Errors

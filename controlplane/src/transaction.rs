@@ -45,7 +45,20 @@ impl Network {
         let outcome = self.carry_out(next, new);
         // Whatever came of it, the data plane may have seen the keys.
         self.inventory.never_reuse(serial);
+        self.tell_links();
         outcome
+    }
+
+    /// Guests hear of their links, where there is a way. A data plane that is not there hears of it from the vault.
+    fn tell_links(&mut self) {
+        let inventory = &self.inventory;
+        let link_of = |first_queue| inventory.port_of_queue(first_queue).map(|port| port.link_is_up);
+        for (session, is_up) in self.vault.note_links(link_of) {
+            let Some(attached) = self.supervisor.running() else { return };
+            if let Err(trouble) = attached.set_link(session, is_up, Instant::now() + ANSWER_MAX) {
+                self.supervisor.lost(trouble);
+            }
+        }
     }
 
     fn carry_out(&mut self, mut next: Inventory, new: Vec<Kept>) -> Result<(), Error> {

@@ -115,6 +115,21 @@ impl Vault {
         self.sessions.values()
     }
 
+    /// Notes what guests are to know of their links, as `link_of` says for the NIC whose first queue has a key. Returns
+    /// the sessions where that is something else now.
+    pub fn note_links(&mut self, link_of: impl Fn(u64) -> Option<bool>) -> Vec<(u64, bool)> {
+        let mut changed = Vec::new();
+        for (number, session) in &mut self.sessions {
+            if let Some(is_up) = link_of(session.serve.first_queue)
+                && is_up != session.serve.link_is_up()
+            {
+                session.serve.set_link(is_up);
+                changed.push((*number, is_up));
+            }
+        }
+        changed
+    }
+
     /// The queue of that key.
     #[must_use]
     pub fn get(&self, key: u64) -> Option<&Kept> {

@@ -180,6 +180,7 @@ impl Foreman {
             }
             Message::Announce(queue, address) => {
                 self.announce(Announcement { queue, address });
+                self.sessions.announce(queue);
                 send(control, &Message::Announced(queue), &[])
             }
             Message::Amend(build) => self.amend(control, build, descriptors),
@@ -191,6 +192,10 @@ impl Foreman {
             Message::AskFilter(session) => {
                 let filter = self.sessions.filter(session);
                 send(control, &Message::Filter(session, filter), &[])
+            }
+            Message::SetLink(session, is_up) => {
+                self.sessions.set_link(session, is_up);
+                send(control, &Message::LinkSet(session), &[])
             }
             Message::End => std::process::exit(0),
             Message::Welcome(_)
@@ -205,7 +210,8 @@ impl Foreman {
             | Message::Announced(_)
             | Message::Amended(_)
             | Message::Described(_)
-            | Message::Filter(..) => Err(HandoverError::Malformed),
+            | Message::Filter(..)
+            | Message::LinkSet(_) => Err(HandoverError::Malformed),
         }
     }
 

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something fails")]
 
+#[path = "sessions/config.rs"]
+mod config;
 #[path = "sessions/control.rs"]
 mod control;
 #[path = "sessions/hostile.rs"]

@@ -178,6 +178,10 @@ pub enum Message {
     AskFilter(u64),
     /// See [`crate::rx_filter`].
     Filter(u64, RxFilter),
+    /// What the guest of this session is to know of its link.
+    SetLink(u64, bool),
+    /// It is told, if it can be.
+    LinkSet(u64),
     /// End, with everything: the control plane ends on purpose. There is no answer.
     End,
 }
@@ -219,6 +223,8 @@ const DESCRIBE: u32 = 20;
 const DESCRIBED: u32 = 21;
 const ASK_FILTER: u32 = 22;
 const FILTER: u32 = 23;
+const SET_LINK: u32 = 24;
+const LINK_SET: u32 = 25;
 
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -242,6 +248,13 @@ struct AnnounceRecord {
     queue: u64,
     address: [u8; 6],
     reserved: [u8; 2],
+}
+
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
+struct LinkRecord {
+    session: u64,
+    is_up: u64,
 }
 
 #[repr(C)]
@@ -286,6 +299,11 @@ impl Message {
             Message::Filter(session, filter) => {
                 (FILTER, FilterRecord { session: *session, filter: *filter }.as_bytes().to_vec())
             }
+            Message::SetLink(session, is_up) => {
+                let record = LinkRecord { session: *session, is_up: (*is_up).into() };
+                (SET_LINK, record.as_bytes().to_vec())
+            }
+            Message::LinkSet(session) => (LINK_SET, session.as_bytes().to_vec()),
         };
         [&number.to_ne_bytes(), &record[..]].concat()
     }
@@ -326,6 +344,11 @@ impl Message {
                 let FilterRecord { session, filter } = read(record)?;
                 Message::Filter(session, filter)
             }
+            SET_LINK => {
+                let LinkRecord { session, is_up } = read(record)?;
+                Message::SetLink(session, is_up != 0)
+            }
+            LINK_SET => Message::LinkSet(read(record)?),
             _other => return None,
         })
     }
@@ -474,6 +497,9 @@ mod tests {
             Message::Described(9),
             Message::AskFilter(7),
             Message::Filter(7, RxFilter::fresh(1, [2, 0, 0, 0, 0, 1])),
+            Message::SetLink(7, true),
+            Message::SetLink(7, false),
+            Message::LinkSet(7),
         ] {
             let bytes = message.to_bytes();
             assert_eq!(Message::from_bytes(&bytes), Some(message));

@@ -51,9 +51,12 @@
 //! [`HEARD`]: crate::rx_filter::mode::HEARD
 //! [`FilterChanged`]: crate::happenings::HappeningKind::FilterChanged
 //!
+//! **The link.** Frames are stopped by wiring; `SetLink` is what the guest is told of it, where its front end has a way to
+//! tell (`STATUS`, with the protocol's `CONFIG` and `BACKEND_REQ`). It becomes part of the `Serve` in effect.
+//!
 //! **Announcing.** `Announce` has the data plane behave as if the guest itself had sent a RARP request
 //! of that address: it goes to whoever hears the NIC. It is what `announce-self` and
-//! a guest that has just migrated want. A queue that no wire carries forgets it.
+//! a guest that has just migrated want. A guest whose control queue is ours is asked to announce itself as well. A queue that no wire carries forgets it.
 //!
 //! [`SessionEnded`]: crate::happenings::HappeningKind::SessionEnded
 
@@ -78,14 +81,27 @@ pub struct Serve {
     pub mtu: u16,
     /// Its address, if that is offered (`VIRTIO_NET_F_MAC`).
     pub mac: [u8; 6],
-    reserved: [u8; 6],
+    link_is_down: u8,
+    reserved: [u8; 5],
 }
 
 impl Serve {
-    /// A NIC without an address or MTU of its own.
+    /// Whether its guest is to find its link up.
+    #[must_use]
+    pub fn link_is_up(&self) -> bool {
+        self.link_is_down == 0
+    }
+
+    /// The link goes up or down.
+    pub fn set_link(&mut self, is_up: bool) {
+        self.link_is_down = u8::from(!is_up);
+    }
+
+    /// A NIC without an address or MTU of its own, its link up.
     #[must_use]
     pub fn new(session: u64, first_queue: u64, queue_pairs: u16, features: u64) -> Self {
-        Serve { session, first_queue, features, queue_pairs, mtu: 0, mac: [0; 6], reserved: [0; 6] }
+        let (mtu, mac, link_is_down, reserved) = (0, [0; 6], 0, [0; 5]);
+        Serve { session, first_queue, features, queue_pairs, mtu, mac, link_is_down, reserved }
     }
 }
 

@@ -20,15 +20,17 @@ impl Server {
     pub(super) fn carry_guest(&mut self, change: &Change) -> Option<Outcome> {
         let port = self.network.inventory().port(change.port)?;
         let (nic, first_queue, pairs) = (port.nic()?.clone(), port.queues.first()?.key, port.queues.len());
-        let id = port.id.clone();
+        let (id, link_is_up) = (port.id.clone(), port.link_is_up);
         let Some(socket) = &change.socket else {
             self.network.part(first_queue);
             return Some(Outcome::Done);
         };
         let served = match socket.try_clone() {
-            Ok(connection) => {
-                self.network.serve(connection, |session| describe(&nic, session, first_queue, pairs))
-            }
+            Ok(connection) => self.network.serve(connection, |session| {
+                let mut serve = describe(&nic, session, first_queue, pairs);
+                serve.set_link(link_is_up);
+                serve
+            }),
             Err(error) => Err(Error::Inventory(error)),
         };
         Some(match served {

@@ -125,7 +125,7 @@ impl Device {
 
     /// Whether what the guest has chosen counts: its driver has started the queue, even if it has broken it since. A
     /// front end may accept the feature and keep the queue all the same.
-    fn is_heard(&self) -> bool {
+    pub(super) fn is_heard(&self) -> bool {
         self.control_index().is_some_and(|index| self.rings[index].is_described())
     }
 

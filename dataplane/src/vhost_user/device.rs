@@ -12,7 +12,7 @@ use framewire_shared::session::{Serve, feature};
 use super::choice::Choice;
 use super::offers::{self, protocol};
 use super::request::{Request, RingRequest};
-use super::ring::{Kick, Vring, eventfd};
+use super::ring::{self, Kick, Vring};
 use crate::driver::guest::{Manners, Ring};
 use crate::virtqueue::dirty::DirtyLog;
 use crate::virtqueue::memory::{MemoryFault, REGIONS_MAX, Region, RegionLayout};
@@ -97,6 +97,10 @@ pub struct Device {
     pub(super) regions: Vec<Mapped>,
     pub(super) memory: Option<Arc<Memory>>,
     pub(super) log: Option<Log>,
+    /// Where we may ask something of the front end.
+    pub(super) backend: Option<Arc<OwnedFd>>,
+    /// What the guest is to know of its link.
+    pub(super) link_is_up: bool,
     /// Of each pair, what the guest receives and what it transmits; and a control queue behind them.
     pub(super) rings: Vec<Vring>,
     /// What the guest has said by its control queue.
@@ -118,6 +122,8 @@ impl Device {
             regions: Vec::new(),
             memory: None,
             log: None,
+            backend: None,
+            link_is_up: nic.link_is_up(),
             rings: vec![Vring::default(); rings_of(&nic)],
             choice: Choice::fresh(&nic, 0),
             is_filter_told: false,
@@ -150,6 +156,7 @@ impl Device {
             | Request::GetQueueNum
             | Request::SendRarp(_)
             | Request::SetMtu(_)
+            | Request::SetBackendSocket(_)
             | Request::GetConfig { .. }
             | Request::SetConfig
             | Request::GetMaxMemSlots
@@ -182,6 +189,7 @@ impl Device {
             Request::AddMemRegion(layout, file) => self.add_region(layout, file)?,
             Request::RemoveMemRegion(layout) => self.remove_region(layout)?,
             Request::SetMtu(mtu) => self.mtu = u16::try_from(mtu).map_err(|_too_large| Refused)?,
+            Request::SetBackendSocket(socket) => self.backend = Some(ring::backend(socket)?),
             Request::SetStatus(status) => self.set_status(status)?,
             Request::Ring(index, request) => self.ring_request(index, request)?,
             Request::ResetOwner | Request::ResetDevice => self.reset(),
@@ -273,20 +281,20 @@ impl Device {
     fn ring_request(&mut self, index: u32, request: RingRequest) -> Result<(), Refused> {
         let (format, _options) = offers::rings(self.features);
         let is_control = Some(index as usize) == self.control_index();
-        let ring = self.rings.get_mut(index as usize).ok_or(Refused)?;
-        let stood = ring.position;
+        let vring = self.rings.get_mut(index as usize).ok_or(Refused)?;
+        let stood = vring.position;
         match request {
-            RingRequest::SetSize(size) => ring.set_size(size)?,
-            RingRequest::SetAddresses(addresses) => ring.addresses = Some(addresses),
-            RingRequest::SetBase(base) => ring.set_base(base, format)?,
-            RingRequest::SetKick(Some(kick)) => ring.kick = Kick::Eventfd(eventfd(kick)?),
-            RingRequest::SetKick(None) => ring.kick = Kick::Nothing,
-            RingRequest::SetCall(call) => ring.call = call.map(eventfd).transpose()?,
-            RingRequest::Enable(is_enabled) => ring.is_enabled = is_enabled,
+            RingRequest::SetSize(size) => vring.set_size(size)?,
+            RingRequest::SetAddresses(addresses) => vring.addresses = Some(addresses),
+            RingRequest::SetBase(base) => vring.set_base(base, format)?,
+            RingRequest::SetKick(Some(kick)) => vring.kick = Kick::Eventfd(ring::kick(kick)?),
+            RingRequest::SetKick(None) => vring.kick = Kick::Nothing,
+            RingRequest::SetCall(call) => vring.call = call.map(ring::call).transpose()?,
+            RingRequest::Enable(is_enabled) => vring.is_enabled = is_enabled,
             RingRequest::GetBase | RingRequest::SetError => {}
         }
         // A control queue that begins anew is another driver's, which has said nothing yet.
-        if is_control && ring.position == Position::START && stood != Position::START {
+        if is_control && vring.position == Position::START && stood != Position::START {
             self.choice = Choice::fresh(&self.nic, self.features);
         }
         Ok(())

@@ -12,14 +12,23 @@ pub(super) mod protocol {
     pub(in super::super) const RARP: u64 = 1 << 2;
     pub(in super::super) const REPLY_ACK: u64 = 1 << 3;
     pub(in super::super) const MTU: u64 = 1 << 4;
+    pub(in super::super) const BACKEND_REQ: u64 = 1 << 5;
     pub(in super::super) const CONFIG: u64 = 1 << 9;
     pub(in super::super) const RESET_DEVICE: u64 = 1 << 13;
     pub(in super::super) const CONFIGURE_MEM_SLOTS: u64 = 1 << 15;
     pub(in super::super) const STATUS: u64 = 1 << 16;
 
     /// All that are served. Bit 20 means one thing in some versions and another in others: never offered.
-    pub(in super::super) const SERVED: u64 =
-        MQ | LOG_SHMFD | RARP | REPLY_ACK | MTU | CONFIG | RESET_DEVICE | CONFIGURE_MEM_SLOTS | STATUS;
+    pub(in super::super) const SERVED: u64 = MQ
+        | LOG_SHMFD
+        | RARP
+        | REPLY_ACK
+        | MTU
+        | BACKEND_REQ
+        | CONFIG
+        | RESET_DEVICE
+        | CONFIGURE_MEM_SLOTS
+        | STATUS;
 }
 
 /// What a NIC of these features offers. What belongs to vhost-user itself is no property of a NIC.

@@ -18,7 +18,7 @@ pub const PAYLOAD_BYTES_MAX: usize = 4096;
 /// Descriptors of a message, at most: one for each region of a table.
 pub const DESCRIPTORS_MAX: usize = 32;
 
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 const VERSION_MASK: u32 = 3;
 const IS_REPLY: u32 = 1 << 2;
 const NEEDS_REPLY: u32 = 1 << 3;
@@ -107,6 +107,7 @@ pub enum Request {
     GetQueueNum,
     SendRarp([u8; 6]),
     SetMtu(u64),
+    SetBackendSocket(OwnedFd),
     GetConfig { offset: u32, len: u32 },
     SetConfig,
     ResetDevice,
@@ -151,6 +152,7 @@ impl Request {
             17 => Request::GetQueueNum,
             19 => parts.rarp()?,
             20 => Request::SetMtu(parts.words.word64()?),
+            21 => parts.only_descriptor().map(Request::SetBackendSocket)?,
             24 => parts.config().map(|(offset, len)| Request::GetConfig { offset, len })?,
             25 => parts.config().map(|_ignored| Request::SetConfig)?,
             34 => Request::ResetDevice,
@@ -167,7 +169,11 @@ impl Request {
         // Some front ends send a number with requests that have none.
         if !matches!(
             request,
-            Request::SetOwner | Request::ResetOwner | Request::ResetDevice | Request::SetLogFd
+            Request::SetOwner
+                | Request::ResetOwner
+                | Request::ResetDevice
+                | Request::SetLogFd
+                | Request::SetBackendSocket(_)
         ) {
             parts.words.end()?;
         }

@@ -109,12 +109,29 @@ impl Vring {
     }
 }
 
-/// Takes an eventfd over: nothing else, since we read and write it without waiting.
-pub(super) fn eventfd(descriptor: OwnedFd) -> Result<Arc<OwnedFd>, Refused> {
+/// Takes over what the guest rings: an eventfd and nothing else, since we read it without waiting.
+pub(super) fn kick(descriptor: OwnedFd) -> Result<Arc<OwnedFd>, Refused> {
+    adopt(descriptor, &[ANONYMOUS])
+}
+
+/// Takes over what we ring: an eventfd, or a pipe or a socket, which User Mode Linux has instead. A full one has rung
+/// already.
+pub(super) fn call(descriptor: OwnedFd) -> Result<Arc<OwnedFd>, Refused> {
+    adopt(descriptor, &[ANONYMOUS, libc::S_IFIFO, libc::S_IFSOCK])
+}
+
+/// Takes over what our own requests are written to: a socket, or a pipe, for the same front end.
+pub(super) fn backend(descriptor: OwnedFd) -> Result<Arc<OwnedFd>, Refused> {
+    adopt(descriptor, &[libc::S_IFSOCK, libc::S_IFIFO])
+}
+
+/// Eventfds have no type; pipes, sockets and files of disks have.
+const ANONYMOUS: libc::mode_t = 0;
+
+fn adopt(descriptor: OwnedFd, types: &[libc::mode_t]) -> Result<Arc<OwnedFd>, Refused> {
     let refused = |_errno: Errno| Refused;
     let status = rustix::fs::fstat(&descriptor).map_err(refused)?;
-    // Anonymous files have no type; pipes, sockets and files of disks have.
-    if status.st_mode & libc::S_IFMT != 0 {
+    if !types.contains(&(status.st_mode & libc::S_IFMT)) {
         return Err(Refused);
     }
     rustix::io::ioctl_fionbio(&descriptor, true).map_err(refused)?;

@@ -183,6 +183,8 @@ fn describe(device: &Device) -> Snapshot<BorrowedFd<'_>> {
         mtu,
         regions,
         log,
+        backend,
+        link_is_up,
         rings,
         nic: _,
         memory: _,
@@ -202,6 +204,8 @@ fn describe(device: &Device) -> Snapshot<BorrowedFd<'_>> {
         snapshot.words.extend([*len, *offset]);
         snapshot.descriptors.push(file.as_fd());
     }
+    snapshot.words.extend([u64::from(backend.is_some()), u64::from(*link_is_up)]);
+    snapshot.descriptors.extend(backend.as_ref().map(AsFd::as_fd));
     rings.iter().for_each(|ring| describe_ring(ring, &mut snapshot));
     snapshot
 }
@@ -275,6 +279,11 @@ fn restore(nic: Serve, snapshot: Snapshot<OwnedFd>) -> Option<Device> {
         let (len, offset) = (reader.word()?, reader.word()?);
         device.log = Some(Log::new(len, offset, reader.descriptor()?).map_err(refused).ok()?);
     }
+    let (has_backend, link) = (reader.word()?, reader.word()?);
+    if has_backend == 1 {
+        device.backend = Some(reader.descriptor()?);
+    }
+    device.link_is_up = link == 1;
     for ring in &mut device.rings {
         *ring = restore_ring(&mut reader)?;
     }

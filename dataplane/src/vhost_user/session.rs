@@ -110,6 +110,7 @@ impl Session {
             }
             session.seat(seats);
             session.safe.put(&session.device)?;
+            session.set_link(serve.link_is_up());
         }
         Ok(session)
     }
@@ -234,11 +235,32 @@ impl Session {
         Ok(())
     }
 
+    /// What the guest is to know of its link.
+    pub fn set_link(&mut self, is_up: bool) {
+        self.serve.set_link(is_up);
+        if std::mem::replace(&mut self.device.link_is_up, is_up) != is_up {
+            self.keep();
+            self.device.tell_config();
+        }
+    }
+
+    /// The guest is to announce itself, if it can be asked to.
+    pub fn announce(&mut self) {
+        if self.device.ask_to_announce() {
+            self.keep();
+            self.device.tell_config();
+        }
+    }
+
+    /// Something has changed that no request is about. A session whose safe is broken ends with its next request.
+    fn keep(&mut self) {
+        let _ = self.safe.put(&self.device);
+    }
+
     /// What the guest lets through; the next change is told again.
     pub fn filter(&mut self) -> RxFilter {
         if std::mem::replace(&mut self.device.is_filter_told, false) {
-            // A session whose safe is broken ends with its next change.
-            let _ = self.safe.put(&self.device);
+            self.keep();
         }
         self.device.filter()
     }

@@ -93,6 +93,21 @@ impl Sessions {
         session.map_or_else(|| RxFilter::fresh(0, [0; 6]), Session::filter)
     }
 
+    /// What the guest of this session is to know of its link.
+    pub fn set_link(&mut self, number: u64, is_up: bool) {
+        let mut sessions = self.sessions.iter_mut();
+        if let Some(session) = sessions.find(|session| session.served().0.session == number) {
+            session.set_link(is_up);
+        }
+    }
+
+    /// The guest whose NIC has this queue is to announce itself.
+    pub fn announce(&mut self, queue: u64) {
+        if let Some(session) = self.sessions.iter_mut().find(|session| session.has(queue)) {
+            session.announce();
+        }
+    }
+
     /// What to watch for requests and commands.
     pub fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.sessions.iter().flat_map(Session::watched)
