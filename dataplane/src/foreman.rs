@@ -178,11 +178,7 @@ impl Foreman {
                 sessions.part(session, &mut seats);
                 send(control, &Message::Parted(session), &[])
             }
-            Message::Announce(queue, address) => {
-                self.announce(Announcement { queue, address });
-                self.sessions.announce(queue);
-                send(control, &Message::Announced(queue), &[])
-            }
+            Message::Announce(queue, address) => self.announce(control, Announcement { queue, address }),
             Message::Amend(build) => self.amend(control, build, descriptors),
             Message::Describe(queue) => {
                 self.report = descriptors.into_iter().next();
@@ -190,8 +186,7 @@ impl Foreman {
                 self.send_out(control, Errand { queue, task: Task::Describe(flows), outcome: None })
             }
             Message::AskFilter(session) => {
-                let filter = self.sessions.filter(session);
-                send(control, &Message::Filter(session, filter), &[])
+                send(control, &Message::Filter(session, self.sessions.filter(session)), &[])
             }
             Message::SetLink(session, is_up) => {
                 self.sessions.set_link(session, is_up);
@@ -235,11 +230,14 @@ impl Foreman {
         }
     }
 
-    /// Has an address announced by the worker that carries the queue, if one does.
-    fn announce(&mut self, announcement: Announcement) {
-        if let Some(worker) = self.registry.holder(announcement.queue) {
+    /// Has an address announced by the worker that carries the queue, if one does, and by its guest, if that can be asked.
+    fn announce(&mut self, control: &OwnedFd, announcement: Announcement) -> Result<(), HandoverError> {
+        let queue = announcement.queue;
+        if let Some(worker) = self.registry.holder(queue) {
             self.crew.announce(worker, announcement);
         }
+        self.sessions.announce(queue);
+        send(control, &Message::Announced(queue), &[])
     }
 
     /// From now on a queue is as if it had been built so.
