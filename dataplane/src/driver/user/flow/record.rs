@@ -49,8 +49,10 @@ pub(in super::super) struct Tcp {
     pub(in super::super) at_end: bool,
     /// The guest is to be told that the connection is open.
     pub(in super::super) owes_beginning: bool,
-    /// The guest is to be told where we are.
+    /// The guest is to be told where we are,
     pub(in super::super) owes_answer: bool,
+    /// and so many times in all, because of what it has said too early.
+    pub(in super::super) duplicates: u8,
     /// What is peeked at next is not what is to be sent next.
     pub(in super::super) must_seek: bool,
 }
@@ -66,6 +68,7 @@ impl Tcp {
             at_end: false,
             owes_beginning: false,
             owes_answer: false,
+            duplicates: 0,
             must_seek: false,
         }
     }

@@ -10,6 +10,9 @@ use super::segment::{Segment, flag};
 
 /// How far our windows are shifted, if the guest shifts as well.
 pub(in super::super) const SCALE: u8 = 8;
+/// Segments that the guest may have on their way. A tap's queue holds a thousand frames and loses what comes then; and
+/// since nothing early is kept here, a guest that has lost much sends all of it again, waiting longer each time.
+const SEGMENTS_MAX: u32 = 512;
 /// What the guest may send before it was told more.
 pub(in super::super) const FIRST_WINDOW: u32 = 64 << 10;
 /// What a guest that does not say takes.
@@ -57,6 +60,8 @@ pub(in super::super) struct Connection {
     our_scale: u8,
     /// The next number that we want from the guest.
     wanted: u32,
+    /// The most that one segment of the guest's has carried.
+    longest: u32,
     /// The guest was told that it may send up to here.
     edge: u32,
     /// The largest segment that the guest takes.
@@ -76,6 +81,8 @@ pub(in super::super) enum Verdict {
     Ignore,
     /// The guest is told again where we are.
     Answer,
+    /// The same, for each such segment: something before it is missing.
+    Early,
     /// The guest has broken off.
     Broken,
     /// The guest makes no sense: it is told so, and the connection ends.
@@ -137,6 +144,7 @@ impl Connection {
             guest_scale: 0,
             our_scale: 0,
             wanted: 0,
+            longest: u32::from(mss),
             edge: 0,
             mss,
             duplicates: 0,
@@ -196,6 +204,7 @@ impl Connection {
             self.events.is_established = true;
         }
         self.hear_acknowledgement(segment);
+        self.longest = self.longest.max(segment.bytes);
         self.hear_payload(segment)
     }
 
@@ -246,7 +255,10 @@ impl Connection {
             return if known == 0 { Verdict::Take(nothing) } else { Verdict::Answer };
         }
         let is_early = is_after(segment.seq, self.wanted);
-        if is_early || self.events.guest_has_ended || known > segment.bytes {
+        if is_early && !self.events.guest_has_ended {
+            return Verdict::Early;
+        }
+        if self.events.guest_has_ended || known > segment.bytes {
             return Verdict::Answer;
         }
         let room = self.edge.wrapping_sub(self.wanted);
@@ -278,6 +290,7 @@ impl Connection {
     /// should be told.
     pub(in super::super) fn promise(&mut self, room: usize) -> bool {
         let most = if self.our_scale > 0 { u32::from(u16::MAX) << SCALE } else { u32::from(u16::MAX) };
+        let most = most.min(SEGMENTS_MAX * self.longest);
         // Only what the scaled field can say.
         let room = u32::try_from(room).unwrap_or(u32::MAX).min(most) >> self.our_scale << self.our_scale;
         let edge = self.wanted.wrapping_add(room);

@@ -76,14 +76,16 @@ impl User {
         if ends && tcp.connection.events.is_established {
             let segment = tcp.connection.segment(flag::FIN | flag::ACK);
             tcp.connection.sent_end();
-            tcp.owes_answer = false;
+            (tcp.owes_answer, tcp.duplicates) = (false, 0);
             let due_ns = self.now_ns + tcp.connection.patience_ns();
             self.say(&path, &Segment { ports: [remote, guest], ..segment });
             self.flows.expect(reference, due_ns);
         } else if std::mem::take(&mut tcp.owes_answer) {
             let segment = tcp.connection.segment(flag::ACK);
             let is_over = tcp.connection.is_over();
-            self.say(&path, &Segment { ports: [remote, guest], ..segment });
+            for _time in 0..std::mem::take(&mut tcp.duplicates).max(1) {
+                self.say(&path, &Segment { ports: [remote, guest], ..segment });
+            }
             if is_over {
                 self.flows.end(reference);
             }
@@ -138,7 +140,8 @@ impl User {
         arrive(frame, offload(at, mss, peeked, path.source.is_ipv4()), HEADROOM_BYTES, burst, self.counters);
         turn.strip.keep(frame.len());
         self.spoken.push((burst.len(), reference));
-        tcp.owes_answer = false;
+        // Only those without data count as duplicates.
+        tcp.owes_answer = tcp.duplicates > 0;
         tcp.connection.sent(u32::try_from(peeked).expect("64 KiB at most"));
         let due_ns = self.now_ns + tcp.connection.patience_ns();
         if flow.due_ns == u64::MAX {

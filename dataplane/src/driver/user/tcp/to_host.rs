@@ -19,6 +19,10 @@ use crate::frame::{Cursor, SegmentList};
 const PIECES_MAX: usize = 1024;
 /// Bytes that are taken off the host's receive queue at once.
 const TRUNCATED_AT_ONCE: u32 = 64 << 10;
+/// Acknowledgements of one number that a guest is given in a turn. It sends again what is missing when it has heard the same
+/// one four times (RFC 5681, 3.2), and one to say that the window has changed does not count. Those that it is not
+/// given would have it wait for its clock instead, each time longer.
+const DUPLICATES_MAX: u8 = 5;
 /// How long a guest may leave its end of a connection open when it was told that the other is not.
 const HALF_OPEN_NS: u64 = 60_000_000_000;
 
@@ -52,6 +56,11 @@ impl User {
             Verdict::Answer => {
                 tcp.owes_beginning |= segment.has(flag::SYN) && !events.is_established;
                 tcp.owes_answer = true;
+                self.heed(reference);
+            }
+            Verdict::Early => {
+                tcp.owes_answer = true;
+                tcp.duplicates = (tcp.duplicates + 1).min(DUPLICATES_MAX);
                 self.heed(reference);
             }
             Verdict::Broken => self.abandon(reference),

@@ -48,7 +48,7 @@ fn what_is_known_is_skipped_and_what_is_early_is_not_taken() {
     connection.accept(100);
     assert_eq!(connection.hear(&said(50, 0, 100)), take(50, 50, false, true));
     assert_eq!(connection.hear(&said(0, 0, 100)), Verdict::Answer, "all known");
-    assert_eq!(connection.hear(&said(101, 0, 10)), Verdict::Answer, "early");
+    assert_eq!(connection.hear(&said(101, 0, 10)), Verdict::Early);
     assert_eq!(connection.hear(&said(99, 0, 0)), Verdict::Answer, "are you alive?");
 }
 
