@@ -325,6 +325,9 @@ pub(crate) fn slow_udp() -> Subject {
     let ours = near.run(|| udp::bound("10.0.0.1:5000"));
     let theirs = far.run(|| udp::bound("10.0.0.2:5000"));
     ours.connect("10.0.0.2:5000").unwrap();
+    // What waits for the neighbour's address is sent beside what comes after it, and may be overtaken.
+    ours.send(&[0]).unwrap();
+    wait_until("the neighbour", || theirs.recv(&mut [0]).is_ok());
     rustix::net::sockopt::set_socket_send_buffer_size(&ours, 8192).unwrap();
     let outside = Slow { outside: Udp(Socket(theirs.into())), _namespace: near };
     (udp_connected_queue(ours), Box::new(outside))
