@@ -26,4 +26,5 @@ pub mod scratch;
 pub mod traffic;
 pub mod tun;
 pub mod udp;
+pub mod vde;
 pub mod wait;

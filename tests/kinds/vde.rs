@@ -2,42 +2,18 @@
 //! our own plugs in one switch.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use framewire_tests::bench::Bench;
 use framewire_tests::frames::{number_of, numbered};
 use framewire_tests::need;
 use framewire_tests::packet::PacketSocket;
-use framewire_tests::process::Process;
+use framewire_tests::vde;
 use framewire_tests::wait::wait_until;
 use serde_json::json;
 
 use crate::framed::SILENCE;
 use crate::kernels;
 use crate::stream::status;
-
-/// A switch that floods like a hub.
-fn switch(bench: &Bench, folder: &Path) -> Process {
-    // It ends when its console does; a pipe that it could write itself does not.
-    let script = "rm -f $0.in; mkfifo $0.in && exec vde_switch -x -s $0 <> $0.in";
-    let mut command = Command::new("sh");
-    command.arg("-c").arg(script).arg(folder);
-    let switch = bench.framewire.home().start(command);
-    wait_until("the switch", || {
-        assert!(switch.is_running(), "the switch ended:\n{}", switch.log());
-        listens(bench, &folder.join("ctl"))
-    });
-    switch
-}
-
-/// Whether somebody listens there. Asked of the kernel: a connection that ends before it has said anything makes a switch
-/// forget to remove what it made for the next one.
-fn listens(bench: &Bench, path: &Path) -> bool {
-    const ACCEPTS: &str = "00010000";
-    let table = bench.framewire.home().run(|| std::fs::read_to_string("/proc/thread-self/net/unix"));
-    let table = table.expect("it can always be read");
-    table.lines().any(|line| line.contains(ACCEPTS) && line.ends_with(path.to_str().expect("plain letters")))
-}
 
 /// A netdev plugged into the switch, joined with a tap.
 fn plug(bench: &mut Bench, folder: &Path, id: &str, tap: &str) -> PacketSocket {
@@ -57,7 +33,7 @@ fn frames_cross_a_switch() {
     need!(root, tun, "vde_switch");
     let mut bench = Bench::new();
     let folder = bench.framewire.file("switch");
-    let switch = switch(&bench, &folder);
+    let switch = vde::switch(bench.framewire.home(), &folder);
     let (t, u) = (plug(&mut bench, &folder, "s", "t"), plug(&mut bench, &folder, "r", "u"));
     for (number, length) in (1..).zip([60, 64, 300, 1514]) {
         t.send(&numbered(number, length));
@@ -89,7 +65,7 @@ fn restarted_switch_is_plugged_into_again() {
     need!(root, tun, "vde_switch");
     let mut bench = Bench::new();
     let folder = bench.framewire.file("switch");
-    let mut first = Some(switch(&bench, &folder));
+    let mut first = Some(vde::switch(bench.framewire.home(), &folder));
     let (t, u) = (plug(&mut bench, &folder, "s", "t"), plug(&mut bench, &folder, "r", "u"));
     for round in 1..4 {
         t.send(&numbered(round, 60));
@@ -101,7 +77,7 @@ fn restarted_switch_is_plugged_into_again() {
         t.send(&numbered(77, 60));
         u.expect_silence();
         let _ = std::fs::remove_dir_all(&folder);
-        first = Some(switch(&bench, &folder));
+        first = Some(vde::switch(bench.framewire.home(), &folder));
         wait_until("the links to come back", || {
             ["s", "r"].iter().all(|id| status(&bench, id)["link"] == json!(true))
         });
@@ -116,7 +92,7 @@ fn port_survives_a_killed_data_plane_and_a_killed_control_plane() {
     need!(root, tun, "vde_switch");
     let mut bench = Bench::new();
     let folder = bench.framewire.file("switch");
-    let first = switch(&bench, &folder);
+    let first = vde::switch(bench.framewire.home(), &folder);
     let (t, u) = (plug(&mut bench, &folder, "s", "t"), plug(&mut bench, &folder, "r", "u"));
     let crosses = |number| {
         wait_until("frames to cross", || {
@@ -135,7 +111,7 @@ fn port_survives_a_killed_data_plane_and_a_killed_control_plane() {
     assert_eq!(names(&folder), ports, "the same ports of the switch");
     drop(first);
     let _ = std::fs::remove_dir_all(&folder);
-    let _second = switch(&bench, &folder);
+    let _second = vde::switch(bench.framewire.home(), &folder);
     crosses(4);
 }
 
@@ -144,7 +120,7 @@ fn qemu_is_the_other_plug() {
     need!(root, tun, "vde_switch", "qemu-system-x86_64", "ping", "socat");
     let mut bench = Bench::new();
     let folder = bench.framewire.file("switch");
-    let _switch = switch(&bench, &folder);
+    let _switch = vde::switch(bench.framewire.home(), &folder);
     let qemu = kernels::qemu(bench.framewire.home(), &format!("vde,id=s,sock={}", folder.display()));
     drop(plug(&mut bench, &folder, "s", "t"));
     let _kernels = kernels::talk(bench.framewire.home(), ["t", "q"], 1_000_000);

@@ -5,8 +5,7 @@ use framewire_tests::bench::Bench;
 use framewire_tests::machine::{Machine, Parts};
 use framewire_tests::need;
 use framewire_tests::port;
-use framewire_tests::process::{Process, command};
-use framewire_tests::wait::wait_until;
+use framewire_tests::vde;
 use serde_json::{Value, json};
 
 use super::echo;
@@ -108,25 +107,11 @@ fn inet(port: u16) -> Value {
     json!({ "type": "inet", "host": "127.0.0.1", "port": port.to_string() })
 }
 
-/// A switch in a folder of the bench's.
-fn switch(bench: &Bench) -> Process {
-    let folder = bench.framewire.file("switch");
-    let mut line = command("sh -c");
-    // It ends when its console does; a pipe that it could write itself does not.
-    line.arg("mkfifo $0.in && exec vde_switch -s $0 <>$0.in").arg(&folder);
-    let switch = bench.framewire.home().start(line);
-    wait_until("the switch", || {
-        assert!(switch.is_running(), "the switch ended:\n{}", switch.log());
-        folder.join("ctl").exists()
-    });
-    switch
-}
-
 #[test]
 fn guest_talks_through_every_netdev_of_qemus_that_has_a_counterpart() {
     need!(root, tun, guests, "qemu-system-x86_64", "vde_switch");
     let mut bench = Bench::new();
-    let _switch = switch(&bench);
+    let _switch = vde::switch(bench.framewire.home(), &bench.framewire.file("switch"));
     let mut links = streams(&bench);
     links.extend(datagrams(&bench));
     let mut parts = Parts { is_installed_qemu: true, ..Parts::default() };

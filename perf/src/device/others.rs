@@ -47,16 +47,27 @@ pub fn testpmd(bench: &Bench, folder: &Path, errand: Errand, interfaces: &[&str]
 
 /// Starts testpmd and waits until it forwards.
 fn begun(bench: &Bench, folder: &Path, words: &str) -> Result<Running> {
-    const PATIENCE: Duration = Duration::from_secs(20);
     let argv = words.split(' ').map(OsString::from).collect();
+    started(bench, folder, "dpdk-testpmd", argv, |running| running.said().contains("packet forwarding"))
+}
+
+/// Starts a device and waits until it is ready.
+fn started(
+    bench: &Bench,
+    folder: &Path,
+    program: &str,
+    argv: Vec<OsString>,
+    is_ready: impl Fn(&Running) -> bool,
+) -> Result<Running> {
+    const PATIENCE: Duration = Duration::from_secs(20);
     let cpus = bench.device_cpus.clone();
     let mut running = Launch { argv, cpus, network: Network::Shared, log: folder.join("log") }.start()?;
     let deadline = Instant::now() + PATIENCE;
-    while !running.said().contains("packet forwarding") {
+    while !is_ready(&running) {
         running.check()?;
         if Instant::now() > deadline {
             let reason = format!("does not begin; it said: {}", running.said());
-            return Err(Error::Program { program: "dpdk-testpmd".into(), reason });
+            return Err(Error::Program { program: program.into(), reason });
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -95,22 +106,10 @@ pub fn testpmd_vhost(bench: &Bench, folder: &Path, sockets: &[PathBuf; 2]) -> Re
 /// # Errors
 /// If it is not installed, or ends, or does not listen.
 pub fn vde_switch(bench: &Bench, folder: &Path, place: &Path) -> Result<Running> {
-    const PATIENCE: Duration = Duration::from_secs(10);
     // It ends when its console does; a pipe that it could write itself does not.
     let script = "mkfifo $0.in && exec vde_switch -s $0 <>$0.in";
     let argv = ["sh", "-c", script].map(OsString::from).into_iter().chain([place.into()]).collect();
-    let cpus = bench.device_cpus.clone();
-    let mut running = Launch { argv, cpus, network: Network::Shared, log: folder.join("log") }.start()?;
-    let deadline = Instant::now() + PATIENCE;
-    while !place.join("ctl").exists() {
-        running.check()?;
-        if Instant::now() > deadline {
-            let reason = "does not listen".to_owned();
-            return Err(Error::Program { program: "vde_switch".into(), reason });
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Ok(running)
+    started(bench, folder, "vde_switch", argv, |_running| place.join("ctl").exists())
 }
 
 /// Has the kernel send what comes in at one interface out of another, as long as this is held.

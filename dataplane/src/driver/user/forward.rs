@@ -14,7 +14,6 @@ use framewire_shared::driver::user::{FORWARDS_MAX, Forward};
 
 use super::flow::{Flow, Key, Kind, Reference, Sent, Udp};
 use super::packet::protocol;
-use super::udp::TTL_DEFAULT;
 use super::{LISTENERS, User, arp, calls, icmp, ndp};
 use crate::driver::user::header::{Path, TTL_MAX, mac_of6};
 
@@ -161,11 +160,7 @@ impl User {
             ports: [guest.port(), 0],
             is_ready: false,
             due_ns: u64::MAX,
-            kind: Kind::Udp(Udp {
-                destination: nobody,
-                host: nobody,
-                sent: Sent { ttl: TTL_DEFAULT, id: 0 },
-            }),
+            kind: Kind::Udp(Udp { destination: nobody, host: nobody, sent: Sent::NOTHING }),
         };
         if let Some(flow) = self.flows.begin(key, flow) {
             let number = forward.number;

@@ -14,12 +14,12 @@ use rustix::net::SendFlags;
 
 use super::calls;
 use super::errors::portless;
-use super::flow::{Flow, Key, Kind, Ping, Reference, Sent};
+use super::flow::{Key, Kind, Ping, Reference, Sent};
 use super::header::{MTU, PATH_BYTES_MAX, TTL_MAX};
 use super::icmp::{self, Unreachable};
 use super::packet::Ip;
 use super::translate::Lead;
-use super::udp::{PAYLOAD_BYTES_MAX, TTL_DEFAULT};
+use super::udp::PAYLOAD_BYTES_MAX;
 use super::{Heard, Spoken, User};
 use crate::driver::arrive;
 use crate::frame::{Burst, HEADROOM_BYTES, Offload};
@@ -64,18 +64,9 @@ impl User {
             Some(reference) => reference,
             None => {
                 let stock = if ip.source.is_ipv4() { Stock::Ping4 } else { Stock::Ping6 };
-                let socket = self.stocks.take(stock)?;
-                calls::want_errors(socket.as_fd(), ip.source.is_ipv4());
-                let sent = Sent { ttl: TTL_DEFAULT, id: 0 };
-                let flow = Flow {
-                    socket,
-                    path: self.translator.back(ip),
-                    ports: [number, 0],
-                    is_ready: false,
-                    due_ns: u64::MAX,
-                    kind: Kind::Ping(Ping { destination: portless(ip.destination), host, sent }),
-                };
-                self.flows.begin(key, flow)?
+                let destination = portless(ip.destination);
+                let kind = Kind::Ping(Ping { destination, host, sent: Sent::NOTHING });
+                self.begin_datagrams(ip, key, stock, [number, 0], kind)?
             }
         };
         self.flows.expect(reference, self.now_ns + IDLE_NS);

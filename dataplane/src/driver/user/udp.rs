@@ -34,8 +34,6 @@ const DNS_PORT: u16 = 53;
 pub(super) const PAYLOAD_BYTES_MAX: usize = 65_535 - 20 - UDP_BYTES;
 /// Pieces of one datagram; frames in more are nobody's earnest.
 const PIECES_MAX: usize = 64;
-/// Hops that the kernel gives datagrams when it is not told.
-pub(super) const TTL_DEFAULT: u8 = 64;
 
 impl User {
     /// Hears a datagram.
@@ -109,18 +107,9 @@ impl User {
             Some(reference) => reference,
             None => {
                 let stock = if ip.source.is_ipv4() { Stock::Udp4 } else { Stock::Udp6 };
-                let socket = self.stocks.take(stock)?;
-                calls::want_errors(socket.as_fd(), ip.source.is_ipv4());
-                let sent = Sent { ttl: TTL_DEFAULT, id: 0 };
-                let flow = Flow {
-                    socket,
-                    path: self.translator.back(ip),
-                    ports: [udp.source.port(), udp.destination.port()],
-                    is_ready: false,
-                    due_ns: u64::MAX,
-                    kind: Kind::Udp(Udp { destination: udp.destination, host, sent }),
-                };
-                self.flows.begin(key, flow)?
+                let kind = Kind::Udp(Udp { destination: udp.destination, host, sent: Sent::NOTHING });
+                let ports = [udp.source.port(), udp.destination.port()];
+                self.begin_datagrams(ip, key, stock, ports, kind)?
             }
         };
         if !self.forwards.has(reference) {
@@ -135,6 +124,21 @@ impl User {
             *state = Udp { destination: udp.destination, host, sent: Sent { ttl, id } };
         }
         Some(reference)
+    }
+
+    /// A flow whose socket takes datagrams or echoes, and tells of their errors.
+    pub(super) fn begin_datagrams(
+        &mut self,
+        ip: &Ip,
+        key: Key,
+        stock: Stock,
+        ports: [u16; 2],
+        kind: Kind,
+    ) -> Option<Reference> {
+        let socket = self.stocks.take(stock)?;
+        calls::want_errors(socket.as_fd(), ip.source.is_ipv4());
+        let path = self.translator.back(ip);
+        self.flows.begin(key, Flow { socket, path, ports, is_ready: false, due_ns: u64::MAX, kind })
     }
 
     /// Sends a datagram, or those that a large frame is to be cut into, `each` bytes at a time.

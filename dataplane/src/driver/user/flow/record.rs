@@ -104,3 +104,8 @@ pub(in super::super) struct Sent {
     /// The packet's number over IPv4.
     pub(in super::super) id: u16,
 }
+
+impl Sent {
+    /// None yet: the hops are those that the kernel gives by itself.
+    pub(in super::super) const NOTHING: Self = Sent { ttl: 64, id: 0 };
+}
